@@ -1,0 +1,147 @@
+"""The journal: one entry per change, as CloudEvents on `balance-changes`.
+
+An entry carries all that later questions need, so that nothing has to be looked up to explain a
+charge, rebuild a row or check a statement. The `digest` is the last field: the SHA-256 of every
+byte of the record before `,"digest":`; `data.previous` is the digest of the customer's previous
+entry, so that the entries of a customer form a chain.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+from pydantic import Field
+
+from drawdown.events.base import (
+    Amount,
+    Count,
+    CustomerId,
+    Digest,
+    DimensionValue,
+    Fingerprint,
+    Identifier,
+    Metadata,
+    Name,
+    QuantityText,
+    Record,
+    Timestamp,
+)
+from drawdown.events.commands import Category, Scope
+
+EntryType = Literal[
+    "drawdown.entry.grant",
+    "drawdown.entry.debit",
+    "drawdown.entry.unpriced",
+    "drawdown.entry.lapse",
+    "drawdown.entry.terms",
+]
+TYPE_PREFIX: Final = "drawdown.entry."
+"""What stands before the entry's kind in the event's type."""
+
+
+class Cause(Record):
+    """Why the entry exists: the record that was decided, or a timer that came due."""
+
+    topic: Name | None = Field(default=None, description="Without the environment's prefix")
+    partition: Count | None = None
+    offset: Count | None = None
+    timer: Name | None = None
+    due_at: Timestamp | None = None
+
+
+class UsageFacts(Record):
+    """What was used."""
+
+    meter: Name
+    time: Timestamp
+    quantities: dict[Name, int | QuantityText]
+    dimensions: dict[Name, DimensionValue]
+
+
+class PriceFacts(Record):
+    """How the charge came about: the rate that matched and the book it is from."""
+
+    book: Name = Field(description="Version of the price book in effect at the event's time")
+    book_offset: Count = Field(description="Its commit record on `price-book`")
+    rate: Name | None = None
+    rounding: str | None = Field(
+        default=None, description="`exact` where nothing was rounded, else mode and places"
+    )
+    cost_rate: Name | None = Field(
+        default=None, description="Rate of the cost; `reported` where the event stated it"
+    )
+    unpriced: str | None = Field(default=None, description="What has no price")
+
+
+class Allocation(Record):
+    """The slice of a grant that was taken, or given back where negative."""
+
+    grant: Identifier
+    amount: Amount
+    revenue: Amount = Field(default="0", description="Recognized by it, in the reporting currency")
+
+
+class GrantFacts(Record):
+    """The terms of a grant."""
+
+    id: Identifier
+    category: Category
+    priority: Count
+    effective_at: Timestamp
+    expires_at: Timestamp | None = None
+    scope: Scope | None = None
+    paid: Amount = Field(description="What was paid for all of it, in the reporting currency")
+    metadata: Metadata = Field(default_factory=dict)
+
+
+class TermsFacts(Record):
+    """The wallet's terms as they stand after the entry."""
+
+    credit_limits: dict[Name, Amount] = Field(default_factory=dict)
+    thresholds: dict[Name, list[Amount]] = Field(default_factory=dict)
+
+
+class EntryData(Record):
+    """The body of an entry. Amounts are in `asset`; costs, revenue and margin in the reporting
+    currency."""
+
+    sequence: Count = Field(description="Of the customer's entries, from 1, without a gap")
+    cause: Cause
+    actor: Identifier | None = Field(default=None, description="Id of the API key")
+    source: Identifier | None = Field(default=None, description="Of the usage event")
+    id: Identifier | None = Field(default=None, description="Of the usage event or the command")
+    fingerprint: Fingerprint | None = Field(default=None, description="Of its content")
+    usage: UsageFacts | None = None
+    price: PriceFacts | None = None
+    asset: Name | None = None
+    amount: Amount | None = Field(default=None, description="By how much the entry is")
+    before: Amount | None = Field(
+        default=None,
+        description="The account's balance: unspent grants less credit used and overdrawn",
+    )
+    after: Amount | None = None
+    allocations: list[Allocation] = Field(default_factory=list)
+    credit: Amount = Field(default="0", description="Part taken on credit; given back if negative")
+    overdrawn: Amount = Field(
+        default="0", description="Part nothing was left for; paid back if negative"
+    )
+    revenue: Amount = "0"
+    cost: Amount = "0"
+    grant: GrantFacts | None = None
+    terms: TermsFacts | None = None
+    reason: DimensionValue | None = None
+    previous: Digest
+
+
+class Entry(Record):
+    """One change of one customer's wallet. The record's key is `subject`."""
+
+    specversion: Literal["1.0"]
+    id: str = Field(description="`<customer>/<sequence>`")
+    source: Literal["drawdown"]
+    type: EntryType
+    subject: CustomerId
+    time: Timestamp = Field(description="Append time of what was decided: the engine's clock")
+    datacontenttype: Literal["application/json"]
+    data: EntryData
+    digest: Digest

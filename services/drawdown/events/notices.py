@@ -1,0 +1,55 @@
+"""Notices: what settlement tells besides the journal, as CloudEvents."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from drawdown.events.base import Amount, Count, CustomerId, Name, Record, Timestamp
+
+
+class LowBalanceData(Record):
+    """A threshold that the available balance fell below."""
+
+    asset: Name
+    threshold: Amount
+    available: Amount
+    before: Amount
+    sequence: Count = Field(description="Of the entry that crossed it; order is not promised")
+
+
+class LowBalance(Record):
+    """Told once per crossing; armed again when the balance is back at or above the threshold."""
+
+    specversion: Literal["1.0"]
+    id: str = Field(description="`<customer>/<sequence>/<asset>/<threshold>`")
+    source: Literal["drawdown"]
+    type: Literal["drawdown.balance.low", "drawdown.balance.exhausted"]
+    subject: CustomerId
+    time: Timestamp
+    datacontenttype: Literal["application/json"]
+    data: LowBalanceData
+
+
+class NoticeData(Record):
+    """What a notice is about."""
+
+    sequence: Count
+    detail: str
+    meter: Name | None = None
+    asset: Name | None = None
+    amount: Amount | None = None
+
+
+class Notice(Record):
+    """Something an operator or a customer should know that is no threshold."""
+
+    specversion: Literal["1.0"]
+    id: str
+    source: Literal["drawdown"]
+    type: Literal["drawdown.usage.unpriced", "drawdown.balance.overdrawn"]
+    subject: CustomerId
+    time: Timestamp
+    datacontenttype: Literal["application/json"]
+    data: NoticeData

@@ -1,0 +1,137 @@
+"""Price books on their topic: one record per meter and rate, closed by a commit record.
+
+A version is the records between which no other upload of the same version stands: readers collect
+by (version, upload) and count a version from its commit record on, if the digest of what they
+collected is the commit's. The first complete version of a name wins; later ones are ignored.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from drawdown.events.base import (
+    Amount,
+    Count,
+    Digest,
+    DimensionValue,
+    Identifier,
+    Name,
+    Price,
+    StrictRecord,
+    Timestamp,
+)
+from drawdown.events.usage import EventType
+
+PriceText = Annotated[Price, Field(description="Decimal text, as fine as 30 places")]
+Pattern = Annotated[str, Field(min_length=1, max_length=256)]
+
+
+class Asset(StrictRecord):
+    """A unit of value. `scale` is how many decimal places of it can be granted or charged."""
+
+    code: Name
+    scale: Annotated[int, Field(ge=0, le=12)]
+    title: str = ""
+
+
+class Meter(StrictRecord):
+    """What is counted: which event types, and which fields of `data` are quantities.
+
+    `fields` maps a field of `data` to the quantity it is; a field not named there is a dimension.
+    """
+
+    id: Name
+    event_types: Annotated[list[EventType], Field(min_length=1, max_length=32)]
+    fields: Annotated[dict[Name, Name], Field(max_length=64)] = Field(default_factory=dict)
+    title: str = ""
+
+
+class PerUnit(StrictRecord):
+    """charge = quantity x price / per. The quantity `events` is 1 for every event."""
+
+    model: Literal["per_unit"] = "per_unit"
+    quantity: Name
+    price: PriceText
+    per: Annotated[int, Field(ge=1, le=10**15)] = 1
+
+
+class TokenMap(StrictRecord):
+    """charge = sum over quantities of quantity x its price / per."""
+
+    model: Literal["token_map"] = "token_map"
+    prices: Annotated[dict[Name, PriceText], Field(min_length=1, max_length=64)]
+    per: Annotated[int, Field(ge=1, le=10**15)] = 1
+
+
+PriceModel = Annotated[PerUnit | TokenMap, Field(discriminator="model")]
+
+
+class Rounding(StrictRecord):
+    """How a charge is rounded, once, to `places` decimal places (default: the asset's scale)."""
+
+    mode: Literal["half_even", "half_up", "up", "down"] = "half_even"
+    places: Annotated[int, Field(ge=0, le=12)] | None = None
+
+
+class Rate(StrictRecord):
+    """One pricing rule: meter and dimensions matched -> a model of price.
+
+    `match` maps a dimension to the text it must have, or to a pattern where `*` stands for
+    anything. Of the rates that match, the one with more dimensions wins, then the one with more
+    exact ones; a book with two rates that match equally is refused.
+    """
+
+    id: Name
+    meter: Name
+    match: Annotated[dict[Name, Pattern], Field(max_length=8)] = Field(default_factory=dict)
+    asset: Name
+    price: PriceModel
+    rounding: Rounding = Rounding()
+
+
+class BookRecord(StrictRecord):
+    """One record of an upload."""
+
+    version: Name
+    upload: Identifier = Field(description="Of this attempt to publish; readers collect by it")
+
+
+class MeterRecord(BookRecord):
+    record: Literal["meter"] = "meter"
+    meter: Meter
+
+
+class AssetRecord(BookRecord):
+    record: Literal["asset"] = "asset"
+    asset: Asset
+
+
+class RateRecord(BookRecord):
+    """`side` is `price` for what customers are charged, `cost` for what vendors charge."""
+
+    record: Literal["rate"] = "rate"
+    side: Literal["price", "cost"]
+    rate: Rate
+
+
+class CommitRecord(BookRecord):
+    """Closes a version."""
+
+    record: Literal["commit"] = "commit"
+    effective_at: Timestamp
+    published_at: Timestamp
+    reporting: Name = Field(description="The asset of costs, revenue and margin")
+    thresholds: dict[Name, list[Amount]] = Field(default_factory=dict)
+    lateness_seconds: Count = Field(description="How late an event may arrive")
+    records: Count = Field(description="How many records the version has before this one")
+    digest: Digest = Field(
+        description="SHA-256 over their values, in order, each ended by a newline"
+    )
+    title: DimensionValue = ""
+
+
+AnyBookRecord = Annotated[
+    AssetRecord | MeterRecord | RateRecord | CommitRecord, Field(discriminator="record")
+]

@@ -1,0 +1,81 @@
+"""Why something was denied, refused or set aside: the closed list of reason codes.
+
+A reason is part of the public contract: decisions, dead letters and HTTP problems carry it. Each
+says what it means and what to do about it; `schemas/README.md` lists them, generated from here.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """A reason code. Its meaning is in `MEANINGS`."""
+
+    # decisions
+    OK = "ok"
+    INSUFFICIENT_BALANCE = "insufficient_balance"
+    UNKNOWN_CUSTOMER = "unknown_customer"
+    UNKNOWN_METER = "unknown_meter"
+    UNPRICED = "unpriced"
+    NO_PRICE_BOOK = "no_price_book"
+    DEADLINE_PASSED = "deadline_passed"
+    DUPLICATE = "duplicate"
+    CONFLICT = "conflict"
+    INVALID = "invalid"
+    TOO_MANY_GRANTS = "too_many_grants"
+    # dead letters
+    MALFORMED = "malformed"
+    OVERSIZED = "oversized"
+    KEY_MISSING = "key_missing"
+    KEY_NOT_SUBJECT = "key_not_subject"
+    WRONG_PARTITION = "wrong_partition"
+    TOO_LATE = "too_late"
+    TOO_EARLY = "too_early"
+    BAD_QUANTITY = "bad_quantity"
+    BAD_DIMENSION = "bad_dimension"
+
+
+MEANINGS: dict[Reason, str] = {
+    Reason.OK: "Allowed, or done.",
+    Reason.INSUFFICIENT_BALANCE: (
+        "What the customer has in scope and in effect, with the unused credit limit, is less than"
+        " the price; `shortfall` says by how much. Top up, or ask for less."
+    ),
+    Reason.UNKNOWN_CUSTOMER: "No wallet has this id. Grant something first: that opens it.",
+    Reason.UNKNOWN_METER: (
+        "No meter of the price book counts events of this type. Publish a book that has one; dead"
+        " letters can then be redriven."
+    ),
+    Reason.UNPRICED: (
+        "The meter is known but no rate matches these dimensions, or the rate has no price for one"
+        " of the quantities. Usage is recorded with its cost and priced later by re-rating."
+    ),
+    Reason.NO_PRICE_BOOK: "No price book was in effect at the event's time. Publish one.",
+    Reason.DEADLINE_PASSED: (
+        "The command was taken up after its `deadline_at`, so nobody waits for the answer any"
+        " more: it was not evaluated. Send it again with a new deadline."
+    ),
+    Reason.DUPLICATE: "The same id with the same content was decided before: this is that result.",
+    Reason.CONFLICT: (
+        "The same id was used before with other content. Give each event its own id; a retry must"
+        " repeat the event unchanged."
+    ),
+    Reason.INVALID: "A field is outside what is allowed; `field` and `detail` name it and the fix.",
+    Reason.TOO_MANY_GRANTS: "The wallet holds as many live grants as it may. Let some be spent.",
+    Reason.MALFORMED: "Not a record of this topic: bad JSON, a missing field, a wrong type.",
+    Reason.OVERSIZED: "Larger than 1 MiB. Send what is counted, not what was said.",
+    Reason.KEY_MISSING: "The record has no key. Its key is the customer: the event's `subject`.",
+    Reason.KEY_NOT_SUBJECT: "The key is not the customer. Produce with the subject as key.",
+    Reason.WRONG_PARTITION: (
+        "The record stood on a partition its key does not belong to, twice. Set the producer's"
+        " partitioner to murmur2 (`partitioner=murmur2_random` in librdkafka)."
+    ),
+    Reason.TOO_LATE: (
+        "The event's time is further back than the lateness window. Redrive with --accept-late to"
+        " book it all the same."
+    ),
+    Reason.TOO_EARLY: "The event's time is more than 5 minutes in the future. Check that clock.",
+    Reason.BAD_QUANTITY: "A quantity is negative, not a number, out of bounds or float noise.",
+    Reason.BAD_DIMENSION: "A dimension's value is too long, or there are too many of them.",
+}

@@ -1,0 +1,78 @@
+"""The rows of a customer, as `balances` holds them after the last entry.
+
+A customer is rows, not a record: the wallet under the key `customer`, every other row under
+`customer<US>kind<US>id` (U+001F). The topic is compacted: its last value per key is the state, and
+with the journal's tail it rebuilds a store.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from drawdown.events.base import (
+    Amount,
+    Count,
+    CustomerId,
+    Digest,
+    Identifier,
+    Metadata,
+    Name,
+    Record,
+    Timestamp,
+)
+from drawdown.events.commands import Category, Scope
+
+
+class GrantRow(Record):
+    """A live grant: balance with terms."""
+
+    id: Identifier
+    asset: Name
+    category: Category
+    priority: Count
+    amount: Amount = Field(description="As granted")
+    effective_at: Timestamp
+    expires_at: Timestamp | None = None
+    scope: Scope | None = None
+    paid: Amount = Field(default="0", description="Paid for all of it, in the reporting currency")
+    sequence: Count = Field(description="Of the entry that granted it")
+    metadata: Metadata = Field(default_factory=dict)
+    held: Amount = "0"
+    remaining: Amount = Field(description="Neither spent nor held")
+
+
+class AccountRow(Record):
+    """A wallet's holdings of one asset, and the totals of all that ever moved in it.
+
+    Conservation: granted = debited + lapsed + held + unspent - credit_used - overdrawn, with the
+    other ways in and out beside `granted` and `debited` as they come to exist.
+    """
+
+    asset: Name
+    available: Amount = Field(description="Unspent grants and unused credit limit")
+    balance: Amount = Field(description="Unspent grants less credit used and overdrawn")
+    unspent: Amount = "0"
+    held: Amount = "0"
+    credit_limit: Amount = "0"
+    credit_used: Amount = "0"
+    overdrawn: Amount = "0"
+    granted: Amount = "0"
+    debited: Amount = "0"
+    lapsed: Amount = "0"
+
+
+class WalletRow(Record):
+    """The wallet of one customer."""
+
+    row: Literal["wallet"] = "wallet"
+    customer: CustomerId
+    sequence: Count = Field(description="Of the last entry")
+    digest: Digest = Field(description="Of the last entry")
+    at: Timestamp = Field(description="Of the last entry")
+    accounts: list[AccountRow]
+    grants: list[GrantRow] = Field(description="Live grants in drawdown order")
+    thresholds: dict[Name, list[Amount]] = Field(default_factory=dict)
+    revenue: Amount = Field(default="0", description="Recognized so far, in the reporting currency")
+    cost: Amount = "0"
