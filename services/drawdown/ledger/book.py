@@ -1,0 +1,287 @@
+"""Price books compiled: which meter counts an event, which rate prices it, which version applies.
+
+A book is immutable. `Books` holds the versions a process knows, in order of effect; an event is
+priced by the version in effect at the event's own time (rule 7), and of two versions with the same
+instant by the one published later.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from fnmatch import fnmatchcase
+from typing import Any, Final
+
+from drawdown.events.base import Value, milliseconds
+from drawdown.events.codec import RecordError
+from drawdown.events.numbers import NumberError, amount_of, plain_text, quantity
+from drawdown.events.pricebook import Asset, CommitRecord, Meter, Rate
+from drawdown.events.reasons import Reason
+from drawdown.ledger.prices import EVENTS, CompiledRate, compile_rate
+
+DIMENSIONS_MAX: Final = 32
+DIMENSION_LENGTH_MAX: Final = 256
+RESERVED: Final = frozenset({"costs"})
+"""Fields of `data` that are neither quantity nor dimension."""
+
+
+class BookError(ValueError):
+    """A book that cannot be: says where (`rates.<id>.match`, ...), the rule and the fix."""
+
+    def __init__(self, where: str, detail: str) -> None:
+        super().__init__(f"{where}: {detail}")
+        self.where = where
+        self.detail = detail
+
+
+class Measured(Value, frozen=True):
+    """What a meter makes of an event's data."""
+
+    quantities: dict[str, int | Decimal]
+    dimensions: dict[str, str]
+
+
+class CompiledMeter(Value, frozen=True):
+    """A meter ready to count."""
+
+    id: str
+    fields: Mapping[str, str]
+
+    def measure(self, data: Mapping[str, Any]) -> Measured:
+        """Tell quantities from dimensions. Raises RecordError, naming the field.
+
+        Of everything that is neither, nothing is kept: null, lists and objects.
+        """
+        quantities: dict[str, Any] = {}
+        dimensions: dict[str, str] = {}
+        fields = self.fields
+        for name, value in data.items():
+            target = fields.get(name)
+            if target is not None:
+                if type(value) is not int or not 0 <= value < 1 << 53:
+                    value = checked_quantity(name, value)
+                quantities[target] = quantities[target] + value if target in quantities else value
+            elif type(value) is str:
+                if len(value) > DIMENSION_LENGTH_MAX:
+                    raise RecordError(
+                        Reason.BAD_DIMENSION,
+                        f"{len(value)} characters; a dimension has at most {DIMENSION_LENGTH_MAX}",
+                        f"data.{name}",
+                    )
+                dimensions[name] = value
+            elif type(value) is bool:
+                dimensions[name] = "true" if value else "false"
+            elif isinstance(value, int | Decimal):
+                dimensions[name] = plain_text(value)
+        if fields and not quantities:
+            raise RecordError(
+                Reason.BAD_QUANTITY,
+                f"none of the quantities of meter {self.id}: give " + " or ".join(sorted(fields)),
+                "data",
+            )
+        if len(dimensions) > DIMENSIONS_MAX:
+            raise RecordError(
+                Reason.BAD_DIMENSION,
+                f"{len(dimensions)} dimensions; at most {DIMENSIONS_MAX}",
+                "data",
+            )
+        return Measured(quantities, dimensions)
+
+
+def checked_quantity(name: str, value: object) -> Any:
+    """A quantity field's value, exactly. Raises RecordError."""
+    try:
+        return quantity(value)
+    except NumberError as error:
+        raise RecordError(Reason.BAD_QUANTITY, str(error), f"data.{name}") from None
+
+
+class Rates:
+    """The rates of one side (price or cost) of a book, matched in constant time.
+
+    Per meter, the rates with exact matches only are found by one dictionary lookup per set of
+    dimensions they name, the larger sets first; rates with patterns are tried in order behind the
+    exact ones of the same size.
+    """
+
+    def __init__(self, rates: Iterable[tuple[Rate, CompiledRate]]) -> None:
+        self._groups: dict[str, list[_Group]] = {}
+        by_meter: dict[str, dict[tuple[str, ...], _Group]] = {}
+        for rate, compiled in rates:
+            names = tuple(sorted(rate.match))
+            groups = by_meter.setdefault(rate.meter, {})
+            group = groups.setdefault(names, _Group(names))
+            group.add(rate, compiled)
+        for meter, groups in by_meter.items():
+            self._groups[meter] = sorted(groups.values(), key=lambda g: (-len(g.names), g.names))
+
+    def match(self, meter: str, dimensions: Mapping[str, str]) -> CompiledRate | None:
+        """The rate that prices a use of `meter` with these dimensions."""
+        for group in self._groups.get(meter, ()):
+            if found := group.match(dimensions):
+                return found
+        return None
+
+
+@dataclass(slots=True)
+class _Group:
+    """Rates that name the same dimensions."""
+
+    names: tuple[str, ...]
+    exact: dict[tuple[str, ...], CompiledRate] = field(default_factory=dict)
+    patterns: list[tuple[tuple[str, ...], CompiledRate]] = field(default_factory=list)
+
+    def add(self, rate: Rate, compiled: CompiledRate) -> None:
+        values = tuple(rate.match[name] for name in self.names)
+        twin = self.exact.get(values) or next(
+            (other for texts, other in self.patterns if texts == values), None
+        )
+        if twin is not None:
+            raise BookError(
+                f"rates.{rate.id}.match",
+                f"matches exactly what rate {twin.id!r} matches; make one of them say more",
+            )
+        if any("*" in value for value in values):
+            self.patterns.append((values, compiled))
+            # More literal text is more specific; the order is total down to the text itself.
+            self.patterns.sort(
+                key=lambda item: (
+                    sum("*" in text for text in item[0]),
+                    -sum(len(text) for text in item[0]),
+                    item[0],
+                )
+            )
+        else:
+            self.exact[values] = compiled
+
+    def match(self, dimensions: Mapping[str, str]) -> CompiledRate | None:
+        try:
+            values = tuple([dimensions[name] for name in self.names])
+        except KeyError:
+            return None
+        found = self.exact.get(values)
+        if found is None and self.patterns:
+            for texts, compiled in self.patterns:
+                if all(map(_matches, values, texts)):
+                    return compiled
+        return found
+
+
+def _matches(value: str, pattern: str) -> bool:
+    return fnmatchcase(value, pattern.replace("[", "[[]").replace("?", "[?]"))
+
+
+class Book:
+    """One version, compiled. Raises BookError where it contradicts itself."""
+
+    def __init__(
+        self,
+        commit: CommitRecord,
+        offset: int,
+        assets: Sequence[Asset],
+        meters: Sequence[Meter],
+        prices: Sequence[Rate],
+        costs: Sequence[Rate],
+    ) -> None:
+        self.version = commit.version
+        self.offset = offset
+        self.effective_ms = milliseconds(commit.effective_at)
+        self.reporting = commit.reporting
+        self.lateness_ms = commit.lateness_seconds * 1000
+        self.thresholds = {
+            asset: tuple(sorted({amount_of(text) for text in texts}, reverse=True))
+            for asset, texts in commit.thresholds.items()
+        }
+        self.assets = {asset.code: asset for asset in assets}
+        self._meters = self._compile_meters(meters)
+        self.meters = {meter.id: meter for meter in meters}
+        if self.reporting not in self.assets:
+            raise BookError("reporting", f"asset {self.reporting!r} is not among the assets")
+        for asset in commit.thresholds:
+            if asset not in self.assets:
+                raise BookError(f"thresholds.{asset}", "is not among the assets")
+        self.prices = self._compile_rates("rates", prices)
+        for rate in costs:
+            if rate.asset != self.reporting:
+                raise BookError(
+                    f"costs.{rate.id}.asset",
+                    f"is {rate.asset}; a cost is in the reporting currency, {self.reporting}",
+                )
+        self.costs = self._compile_rates("costs", costs)
+
+    def meter(self, event_type: str) -> CompiledMeter | None:
+        """The meter that counts events of this type; also found by the meter's own id."""
+        return self._meters.get(event_type)
+
+    def _compile_meters(self, meters: Sequence[Meter]) -> dict[str, CompiledMeter]:
+        found: dict[str, CompiledMeter] = {}
+        for meter in meters:
+            where = f"meters.{meter.id}"
+            compiled = CompiledMeter(meter.id, dict(meter.fields))
+            if reserved := RESERVED & set(meter.fields):
+                raise BookError(
+                    f"{where}.fields", f"{sorted(reserved)} have a meaning of their own"
+                )
+            if EVENTS in meter.fields.values():
+                raise BookError(f"{where}.fields", f"{EVENTS!r} counts events and is no field")
+            for name in {meter.id, *meter.event_types}:
+                if found.setdefault(name, compiled) is not compiled:
+                    raise BookError(
+                        f"{where}.event_types",
+                        f"{name!r} is counted by meter {found[name].id!r} already",
+                    )
+        return found
+
+    def _compile_rates(self, where: str, rates: Sequence[Rate]) -> Rates:
+        ids: set[str] = set()
+        compiled: list[tuple[Rate, CompiledRate]] = []
+        for rate in rates:
+            at = f"{where}.{rate.id}"
+            if rate.id in ids:
+                raise BookError(at, "stands there twice; rate ids are unique")
+            ids.add(rate.id)
+            meter = self.meters.get(rate.meter)
+            if meter is None:
+                raise BookError(f"{at}.meter", f"no meter {rate.meter!r}")
+            asset = self.assets.get(rate.asset)
+            if asset is None:
+                raise BookError(f"{at}.asset", f"no asset {rate.asset!r}")
+            known = {EVENTS, *meter.fields.values()}
+            prices = compile_rate(rate, asset.scale)
+            if unknown := sorted(set(prices.weights) - known):
+                raise BookError(
+                    f"{at}.price",
+                    f"{unknown[0]!r} is no quantity of meter {meter.id!r}, which has "
+                    + ", ".join(sorted(known)),
+                )
+            compiled.append((rate, prices))
+        try:
+            return Rates(compiled)
+        except BookError as error:
+            raise BookError(error.where.replace("rates.", f"{where}.", 1), error.detail) from None
+
+
+class Books:
+    """The versions that are known, in order of effect."""
+
+    def __init__(self, books: Iterable[Book] = ()) -> None:
+        self._books = sorted(books, key=lambda book: (book.effective_ms, book.offset))
+        self._starts = [book.effective_ms for book in self._books]
+        self.offset = max((book.offset for book in self._books), default=-1)
+        """Of the last commit record that is known."""
+
+    def at(self, time_ms: int) -> Book | None:
+        """The version in effect at a time; its first instant is included."""
+        place = bisect_right(self._starts, time_ms)
+        return self._books[place - 1] if place else None
+
+    def with_book(self, book: Book) -> Books:
+        return Books([*self._books, book])
+
+    def __iter__(self) -> Any:
+        return iter(self._books)
+
+    def __len__(self) -> int:
+        return len(self._books)

@@ -1,0 +1,218 @@
+"""Evolve: the rows after an entry. State is nothing but the fold of the journal over this.
+
+Pure: from the rows as they are and an entry to the rows that changed. What is checked here holds
+in production too: an entry that does not follow from the rows raises `BrokenInvariantError`, and
+the partition stops rather than go on with wrong money.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from drawdown.events.base import milliseconds
+from drawdown.events.numbers import amount_of, amount_text
+from drawdown.events.structs import replaced
+from drawdown.ledger.drawdown import inserted
+from drawdown.ledger.journal import Entry, Sealed
+from drawdown.ledger.rows import Row, grant_of, scope_of
+from drawdown.ledger.values import Account, Grant, Wallet
+
+
+class BrokenInvariantError(Exception):
+    """Something that must always hold does not. `rule` names the runbook's entry."""
+
+    def __init__(self, rule: str, detail: str) -> None:
+        super().__init__(f"{rule}: {detail}")
+        self.rule = rule
+
+
+class Rows(Protocol):
+    """The rows a decision or an entry reads, by key."""
+
+    def row(self, key: str) -> Row | None:
+        """The row as it stands, or None where there is none."""
+
+    def identity(self, key: bytes) -> bytes | None:
+        """What is remembered under an identity's key."""
+
+
+def evolve(rows: Rows, sealed: Sealed) -> dict[str, Row | None]:
+    """The rows that `sealed` changes, by key; None where a row is gone."""
+    customer = sealed.entry.customer
+    return {customer: evolve_wallet(rows.row(customer) or Wallet(customer), sealed)}
+
+
+def evolve_wallet(wallet: Wallet, sealed: Sealed) -> Wallet:
+    """The wallet after an entry.
+
+    Raises BrokenInvariantError where the entry does not continue the customer's chain, or an
+    amount does not add up.
+    """
+    entry = sealed.entry
+    if entry.sequence != wallet.sequence + 1:
+        raise BrokenInvariantError(
+            "sequence-contiguous",
+            f"{entry.customer}: entry {entry.sequence} after {wallet.sequence}",
+        )
+    if entry.previous != wallet.digest:
+        raise BrokenInvariantError(
+            "digest-chain",
+            f"{entry.customer}: entry {entry.sequence} continues {entry.previous[:12]}..., the"
+            f" wallet is at {wallet.digest[:12]}...",
+        )
+    accounts = wallet.accounts
+    grants = wallet.grants
+    thresholds = wallet.thresholds
+    if entry.asset is not None:
+        account = wallet.account(entry.asset)
+        if entry.before != account.balance:
+            raise BrokenInvariantError(
+                "before-is-balance",
+                f"{entry.customer}: entry {entry.sequence} has {amount_text(entry.before)} before,"
+                f" the balance is {amount_text(account.balance)}",
+            )
+        if entry.kind == "grant":
+            account, grants = _granted(account, grants, entry)
+        elif entry.kind == "debit":
+            account, grants = _debited(account, grants, entry)
+        elif entry.kind == "lapse":
+            account, grants = _lapsed(account, grants, entry)
+        if entry.after != account.balance:
+            raise BrokenInvariantError(
+                "after-is-balance",
+                f"{entry.customer}: entry {entry.sequence} says {amount_text(entry.after)}, its"
+                f" effect is {amount_text(account.balance)}",
+            )
+        if account.imbalance:
+            raise BrokenInvariantError(
+                "conservation",
+                f"{entry.customer}: {amount_text(account.imbalance)} {entry.asset} out of balance"
+                f" after entry {entry.sequence}",
+            )
+        accounts = {**accounts, entry.asset: account}
+    if entry.terms is not None:
+        accounts, thresholds = _terms(accounts, entry)
+    return Wallet(
+        wallet.customer,
+        entry.sequence,
+        entry.at_ms,
+        accounts,
+        grants,
+        thresholds,
+        wallet.revenue + entry.revenue,
+        wallet.cost + entry.cost,
+        sealed.digest,
+    )
+
+
+def _debited(
+    account: Account, grants: tuple[Grant, ...], entry: Entry
+) -> tuple[Account, tuple[Grant, ...]]:
+    drawn = 0
+    for part in entry.slices:
+        drawn += part.amount
+        grants = _spent(grants, part.grant, part.amount, entry)
+    if drawn + entry.credit + entry.overdrawn != entry.amount:
+        raise BrokenInvariantError(
+            "allocations-sum",
+            f"{entry.customer}: entry {entry.sequence} takes {amount_text(drawn)} from grants,"
+            f" {amount_text(entry.credit)} on credit and {amount_text(entry.overdrawn)} overdrawn"
+            f" for {amount_text(entry.amount)}",
+        )
+    return (
+        replaced(
+            account,
+            unspent=account.unspent - drawn,
+            credit_used=account.credit_used + entry.credit,
+            overdrawn=account.overdrawn + entry.overdrawn,
+            debited=account.debited + entry.amount,
+        ),
+        grants,
+    )
+
+
+def _spent(
+    grants: tuple[Grant, ...], grant_id: str, amount: int, entry: Entry
+) -> tuple[Grant, ...]:
+    """The grants after `amount` was taken from one; one with nothing left is gone."""
+    for place, grant in enumerate(grants):
+        if grant.id == grant_id:
+            remaining = grant.remaining - amount
+            if remaining < 0:
+                raise BrokenInvariantError(
+                    "grant-not-negative",
+                    f"{entry.customer}: entry {entry.sequence} takes {amount_text(amount)} from"
+                    f" grant {grant_id!r}, which has {amount_text(grant.remaining)}",
+                )
+            if remaining or grant.held:
+                return (*grants[:place], replaced(grant, remaining=remaining), *grants[place + 1 :])
+            return (*grants[:place], *grants[place + 1 :])
+    raise BrokenInvariantError(
+        "grant-exists", f"{entry.customer}: entry {entry.sequence} takes from grant {grant_id!r}"
+    )
+
+
+def _granted(
+    account: Account, grants: tuple[Grant, ...], entry: Entry
+) -> tuple[Account, tuple[Grant, ...]]:
+    """A new grant; what it pays of `overdrawn` and of used credit is spent at once."""
+    facts = entry.grant
+    if facts is None or entry.asset is None:
+        raise BrokenInvariantError("grant-exists", f"{entry.customer}: a grant without its terms")
+    paid_back = -entry.credit - entry.overdrawn
+    grant = grant_of(
+        id=facts.id,
+        asset=entry.asset,
+        category=facts.category,
+        priority=facts.priority,
+        amount=entry.amount,
+        remaining=entry.amount - paid_back,
+        held=0,
+        effective_ms=milliseconds(facts.effective_at),
+        expires_ms=None if facts.expires_at is None else milliseconds(facts.expires_at),
+        scope=scope_of(facts.scope),
+        paid=amount_of(facts.paid),
+        sequence=entry.sequence,
+        metadata=tuple(facts.metadata.items()),
+    )
+    return (
+        replaced(
+            account,
+            unspent=account.unspent + grant.remaining,
+            credit_used=account.credit_used + entry.credit,
+            overdrawn=account.overdrawn + entry.overdrawn,
+            granted=account.granted + entry.amount,
+        ),
+        inserted(grants, grant) if grant.remaining else grants,
+    )
+
+
+def _lapsed(
+    account: Account, grants: tuple[Grant, ...], entry: Entry
+) -> tuple[Account, tuple[Grant, ...]]:
+    for part in entry.slices:
+        grants = _spent(grants, part.grant, part.amount, entry)
+    return (
+        replaced(
+            account,
+            unspent=account.unspent - entry.amount,
+            lapsed=account.lapsed + entry.amount,
+        ),
+        grants,
+    )
+
+
+def _terms(
+    accounts: Mapping[str, Account], entry: Entry
+) -> tuple[Mapping[str, Account], Mapping[str, tuple[int, ...]]]:
+    assert entry.terms is not None
+    changed = dict(accounts)
+    for asset, text in entry.terms.credit_limits.items():
+        account = changed.get(asset) or Account(asset)
+        changed[asset] = replaced(account, credit_limit=amount_of(text))
+    thresholds = {
+        asset: tuple(amount_of(text) for text in texts)
+        for asset, texts in entry.terms.thresholds.items()
+    }
+    return changed, thresholds

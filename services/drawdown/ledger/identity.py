@@ -1,0 +1,59 @@
+"""Identity: which usage event or command this is, and whether its content is the same as before.
+
+A usage event is (customer, source, id), a command (customer, id). What is remembered under that
+key is the fingerprint of the content and the first result, so that the same content gets the first
+result again and other content is told apart (rule 6 of domain.md).
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import Final
+
+from drawdown.events.base import KEY_SEPARATOR, Value
+from drawdown.events.codec import Command, canonical
+from drawdown.events.structs import replaced
+from drawdown.events.usage import UsageEvent
+
+FINGERPRINT_BYTES: Final = 16
+
+
+def usage_key(event: UsageEvent) -> bytes:
+    return f"{event.subject}{KEY_SEPARATOR}{event.source}{KEY_SEPARATOR}{event.id}".encode()
+
+
+def command_key(customer: str, command_id: str) -> bytes:
+    """No source is empty, so no command can have the key of a usage event."""
+    return f"{customer}{KEY_SEPARATOR}{KEY_SEPARATOR}{command_id}".encode()
+
+
+def usage_fingerprint(event: UsageEvent) -> bytes:
+    """Of type, subject, data and the producer's time.
+
+    A time that a gateway filled in is left out: a retry through it gets another one.
+    """
+    time = event.time if event.timesource is None else None
+    content = canonical((event.type, event.subject, time, event.data))
+    return sha256(content).digest()[:FINGERPRINT_BYTES]
+
+
+def command_fingerprint(command: Command) -> bytes:
+    """Of everything but `deadline_at`, which is when the caller stops waiting, not what it asks."""
+    content = canonical(replaced(command, deadline_at=None))
+    return sha256(content).digest()[:FINGERPRINT_BYTES]
+
+
+class Remembered(Value, frozen=True):
+    """What stands under an identity's key."""
+
+    fingerprint: bytes
+    result: bytes
+    """Of a usage event: `sequence asset amount`, in pico-units; of a command: its decision."""
+
+
+def remember(fingerprint: bytes, result: bytes) -> bytes:
+    return fingerprint + result
+
+
+def recall(value: bytes) -> Remembered:
+    return Remembered(value[:FINGERPRINT_BYTES], value[FINGERPRINT_BYTES:])

@@ -1,0 +1,75 @@
+"""What a decision is made of and what comes of it: the moment, the origin, the outcome."""
+
+from __future__ import annotations
+
+from drawdown.events.base import Value
+from drawdown.events.decisions import Decision
+from drawdown.events.entries import Cause
+from drawdown.ledger.book import Book
+from drawdown.ledger.drawdown import spendable
+from drawdown.ledger.journal import Sealed
+from drawdown.ledger.values import Wallet
+
+
+class Moment(Value, frozen=True):
+    """When a record is decided, and how far usage is behind."""
+
+    at_ms: int
+    """Append time of the record: the engine's only clock."""
+    usage_lag_records: int = 0
+    usage_lag_ms: int = 0
+
+
+class Origin(Value, frozen=True):
+    """Where a record came from."""
+
+    cause: Cause
+    actor: str | None = None
+    answered: bool = False
+    """Someone waits for the decision."""
+
+
+class Crossing(Value, frozen=True):
+    """An available balance that fell below a threshold."""
+
+    asset: str
+    threshold: int
+    before: int
+    after: int
+    sequence: int
+
+
+class Decided(Value, frozen=True):
+    """What came of one record."""
+
+    entries: tuple[Sealed, ...] = ()
+    answer: Decision | None = None
+    identity: tuple[bytes, bytes] | None = None
+    """What to remember: key and value."""
+    crossed: tuple[Crossing, ...] = ()
+    unpriced: str | None = None
+    """What had no price."""
+    overdrawn: int = 0
+
+
+def crossings(
+    wallet: Wallet, book: Book | None, asset: str, spent: int, at_ms: int
+) -> tuple[Crossing, ...]:
+    """The thresholds that spending `spent` of what is available crosses, from above.
+
+    A threshold is crossed when it was met before and is not after, so that it is told once per
+    crossing and arms itself again, with no state to keep. The wallet's own thresholds replace the
+    book's.
+    """
+    thresholds = wallet.thresholds.get(asset)
+    if thresholds is None:
+        thresholds = book.thresholds.get(asset, ()) if book is not None else ()
+    if not thresholds or not spent:
+        return ()
+    before = spendable(wallet, asset, at_ms)
+    after = before - spent
+    return tuple(
+        Crossing(asset, threshold, before, after, wallet.sequence + 1)
+        for threshold in thresholds
+        if after < threshold <= before
+    )

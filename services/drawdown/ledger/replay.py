@@ -1,0 +1,27 @@
+"""What a journal entry alone still tells: the identity of its cause, and the first answer to it.
+
+A store that was rebuilt from the journal must answer a repeated command exactly as the one that
+decided it would have.
+"""
+
+from __future__ import annotations
+
+from drawdown.events.base import KEY_SEPARATOR
+from drawdown.events.codec import encode
+from drawdown.ledger.decide import answer_of
+from drawdown.ledger.identity import command_key, remember
+from drawdown.ledger.journal import Sealed
+from drawdown.ledger.usage import usage_result
+
+
+def identity_of(sealed: Sealed) -> tuple[bytes, bytes] | None:
+    """Key and value to remember for an entry; None for one that no record caused."""
+    entry = sealed.entry
+    if entry.id is None or entry.fingerprint is None:
+        return None
+    fingerprint = bytes.fromhex(entry.fingerprint)
+    if entry.source is not None:
+        key = f"{entry.customer}{KEY_SEPARATOR}{entry.source}{KEY_SEPARATOR}{entry.id}".encode()
+        return key, remember(fingerprint, usage_result(entry))
+    key = command_key(entry.customer, entry.id)
+    return key, remember(fingerprint, encode(answer_of(sealed)))

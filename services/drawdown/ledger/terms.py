@@ -1,0 +1,59 @@
+"""Terms: credit limits and thresholds of a wallet."""
+
+from __future__ import annotations
+
+from drawdown.events.codec import RecordError
+from drawdown.events.commands import SetTerms
+from drawdown.events.entries import TermsFacts
+from drawdown.events.numbers import amount_of, amount_text
+from drawdown.events.reasons import Reason
+from drawdown.events.structs import struct_of
+from drawdown.ledger.book import Book
+from drawdown.ledger.grants import checked_amount
+from drawdown.ledger.journal import Entry
+from drawdown.ledger.outcome import Moment, Origin
+from drawdown.ledger.values import Wallet
+
+_TermsFacts = struct_of(TermsFacts)
+
+
+def terms_entry(
+    wallet: Wallet,
+    command: SetTerms,
+    fingerprint: bytes,
+    origin: Origin,
+    book: Book | None,
+    now: Moment,
+) -> Entry:
+    """The entry that changes a wallet's terms; it carries all of them as they stand after it."""
+    if not command.credit_limits and not command.thresholds:
+        raise RecordError(
+            Reason.INVALID, "nothing to change: give credit_limits or thresholds", "credit_limits"
+        )
+    limits = {
+        asset: amount_text(account.credit_limit)
+        for asset, account in wallet.accounts.items()
+        if account.credit_limit
+    }
+    for asset, text in command.credit_limits.items():
+        limits[asset] = amount_text(checked_amount(text, asset, f"credit_limits.{asset}", book))
+    thresholds = {
+        asset: [amount_text(amount) for amount in amounts]
+        for asset, amounts in wallet.thresholds.items()
+    }
+    for asset, texts in command.thresholds.items():
+        amounts = {amount_of(text) for text in texts}
+        thresholds[asset] = [amount_text(amount) for amount in sorted(amounts, reverse=True)]
+    return Entry(
+        customer=command.customer,
+        sequence=wallet.sequence + 1,
+        kind="terms",
+        at_ms=now.at_ms,
+        cause=origin.cause,
+        actor=origin.actor,
+        id=command.id,
+        fingerprint=fingerprint.hex(),
+        terms=_TermsFacts(credit_limits=limits, thresholds=thresholds),
+        reason=command.reason,
+        previous=wallet.digest,
+    )
