@@ -1,0 +1,266 @@
+"""Settlement as the stream's application: the ledger's rules, fed with records.
+
+It reads a record, lets the ledger decide, applies the entries to the rows, and says what goes to
+which topic. There is no rule about money here; those are in `ledger`.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from drawdown.events.base import SPECVERSION, moment
+from drawdown.events.catalogue import (
+    COMMANDS as COMMANDS_TOPIC,
+)
+from drawdown.events.catalogue import (
+    LOW_BALANCE,
+    NOTIFICATIONS,
+    USAGE_EVENTS,
+    Environment,
+)
+from drawdown.events.codec import (
+    Command,
+    RecordError,
+    decode_command,
+    decode_usage,
+    encode,
+)
+from drawdown.events.entries import Cause
+from drawdown.events.notices import LowBalance, LowBalanceData, Notice, NoticeData
+from drawdown.events.numbers import amount_text
+from drawdown.events.reasons import Reason
+from drawdown.events.structs import struct_of
+from drawdown.events.usage import UsageEvent
+from drawdown.ledger.decide import decide_command, decide_timer, decide_usage, refused
+from drawdown.ledger.evolve import evolve
+from drawdown.ledger.identity import command_key, usage_key
+from drawdown.ledger.journal import Sealed, unseal
+from drawdown.ledger.outcome import Crossing, Decided, Moment, Origin
+from drawdown.ledger.replay import identity_of
+from drawdown.ledger.rows import Row, row_bytes, row_of
+from drawdown.settlement.books import BookShelf
+from drawdown.stream.application import (
+    COMMANDS,
+    USAGE,
+    Effects,
+    Folded,
+    Item,
+    Lag,
+    Record,
+    View,
+)
+
+TOPICS: Final = {USAGE: USAGE_EVENTS.name, COMMANDS: COMMANDS_TOPIC.name}
+INPUTS: Final = {topic: name for name, topic in TOPICS.items()}
+ACTOR: Final = "actor"
+"""Header that names the API key a record came in by."""
+REPLY_TO: Final = "reply_to"
+
+_Cause = struct_of(Cause)
+_LowBalance = struct_of(LowBalance)
+_LowBalanceData = struct_of(LowBalanceData)
+_Notice = struct_of(Notice)
+_NoticeData = struct_of(NoticeData)
+
+
+class Settlement:
+    """The application of the settlement service; see `stream.application.Application`."""
+
+    def __init__(self, environment: Environment, shelf: BookShelf) -> None:
+        self._shelf = shelf
+        self._low_balance = environment.topic(LOW_BALANCE)
+        self._notifications = environment.topic(NOTIFICATIONS)
+
+    def ready(self) -> bool:
+        return self._shelf.confirmed()
+
+    # --- reading -------------------------------------------------------------------------------
+
+    def read(self, record: Record) -> Item:
+        if record.input == USAGE:
+            event = decode_usage(record.value)
+            self._check_key(record, event.subject, "subject")
+            return Item(record, event, (event.subject,), (usage_key(event),))
+        command = decode_command(record.value)
+        self._check_key(record, command.customer, "customer")
+        key = command_key(command.customer, command.id)
+        return Item(record, command, (command.customer,), (key,))
+
+    def _check_key(self, record: Record, customer: str, field: str) -> None:
+        if record.key is None:
+            raise RecordError(Reason.KEY_MISSING, f"give the {field} as the record's key", "key")
+        if record.key != customer.encode():
+            raise RecordError(
+                Reason.KEY_NOT_SUBJECT,
+                f"the key is {record.key[:64]!r}, the {field} is {customer[:64]!r}",
+                "key",
+            )
+
+    # --- deciding ------------------------------------------------------------------------------
+
+    def decide(self, item: Item, view: View, effects: Effects, lag: Lag) -> None:
+        record = item.record
+        headers = record.headers
+        if headers is None:
+            actor, answered = None, False
+        else:
+            actor_bytes = record.header(ACTOR)
+            actor = None if actor_bytes is None else actor_bytes.decode("utf-8", "replace")[:256]
+            answered = record.header(REPLY_TO) is not None
+        origin = Origin(
+            _Cause(topic=TOPICS[record.input], partition=record.partition, offset=record.offset),
+            actor,
+            answered,
+        )
+        if record.input == USAGE:
+            self._decide_usage(item, origin, view, effects)
+        else:
+            self._decide_command(item, origin, view, effects, lag)
+
+    def _decide_usage(self, item: Item, origin: Origin, view: View, effects: Effects) -> None:
+        event: UsageEvent = item.content
+        now = Moment(item.record.at_ms)
+        decided = decide_usage(view, event, origin, self._shelf.books, now)
+        if decided.entries:
+            self._apply(event.subject, decided, view, effects, now)
+        if decided.answer is not None:
+            effects.answer(item.record, encode(decided.answer))
+
+    def _decide_command(
+        self, item: Item, origin: Origin, view: View, effects: Effects, lag: Lag
+    ) -> None:
+        command: Command = item.content
+        now = Moment(item.record.at_ms, lag.records, lag.age_ms)
+        try:
+            decided = decide_command(view, command, origin, self._shelf.books, now)
+        except RecordError as error:
+            effects.answer(item.record, encode(refused(command, error, now)))
+            if error.reason == Reason.CONFLICT:
+                raise
+            return
+        self._apply(command.customer, decided, view, effects, now)
+        if decided.answer is not None:
+            effects.answer(item.record, encode(decided.answer))
+
+    def fire(self, key: str, at_ms: int, view: View, effects: Effects) -> None:
+        row = view.row(key)
+        due_ms = None if row is None else self.due_ms(row)
+        if due_ms is None:
+            return
+        origin = Origin(_Cause(timer="expiry", due_at=moment(due_ms)))
+        now = Moment(at_ms)
+        decided = decide_timer(view, key, origin, self._shelf.books, now)
+        self._apply(key, decided, view, effects, now)
+
+    # --- what came of it -----------------------------------------------------------------------
+
+    def _apply(
+        self, customer: str, decided: Decided, view: View, effects: Effects, now: Moment
+    ) -> None:
+        key = customer.encode()
+        for sealed in decided.entries:
+            for row_key, row in evolve(view, sealed).items():
+                view.put(row_key, row)
+            effects.journal(key, sealed.value)
+        if decided.identity is not None:
+            view.remember(*decided.identity)
+        for crossing in decided.crossed:
+            effects.tell(self._low_balance, key, _low_balance(customer, crossing, now))
+        if decided.unpriced is not None:
+            sealed = decided.entries[0]
+            effects.tell(self._notifications, key, _unpriced(customer, sealed, decided, now))
+        if decided.overdrawn:
+            sealed = decided.entries[0]
+            effects.tell(self._notifications, key, _overdrawn(customer, sealed, decided, now))
+
+    # --- rows and recovery ---------------------------------------------------------------------
+
+    def row_bytes(self, row: Row) -> bytes:
+        return row_bytes(row)
+
+    def row_of(self, value: bytes) -> Row:
+        return row_of(value)
+
+    def due_ms(self, row: Row) -> int | None:
+        return row.due_ms
+
+    def fold(self, value: bytes, view: View) -> Folded:
+        sealed = unseal(value)
+        for row_key, row in evolve(view, sealed).items():
+            view.put(row_key, row)
+        return self._identified(sealed, view)
+
+    def identify(self, value: bytes, view: View) -> Folded:
+        return self._identified(unseal(value), view)
+
+    def _identified(self, sealed: Sealed, view: View) -> Folded:
+        identity = identity_of(sealed)
+        if identity is not None:
+            view.remember(*identity)
+        cause = sealed.entry.cause
+        if cause.topic is None or cause.offset is None:
+            return Folded(None, 0, sealed.entry.at_ms)
+        return Folded(INPUTS[cause.topic], cause.offset, sealed.entry.at_ms)
+
+
+def _low_balance(customer: str, crossing: Crossing, now: Moment) -> bytes:
+    threshold = amount_text(crossing.threshold)
+    return encode(
+        _LowBalance(
+            specversion=SPECVERSION,
+            id=f"{customer}/{crossing.sequence}/{crossing.asset}/{threshold}",
+            source="drawdown",
+            type="drawdown.balance.low" if crossing.after > 0 else "drawdown.balance.exhausted",
+            subject=customer,
+            time=moment(now.at_ms),
+            datacontenttype="application/json",
+            data=_LowBalanceData(
+                asset=crossing.asset,
+                threshold=threshold,
+                available=amount_text(crossing.after),
+                before=amount_text(crossing.before),
+                sequence=crossing.sequence,
+            ),
+        )
+    )
+
+
+def _unpriced(customer: str, sealed: Sealed, decided: Decided, now: Moment) -> bytes:
+    entry = sealed.entry
+    return encode(
+        _Notice(
+            specversion=SPECVERSION,
+            id=f"{customer}/{entry.sequence}/unpriced",
+            source="drawdown",
+            type="drawdown.usage.unpriced",
+            subject=customer,
+            time=moment(now.at_ms),
+            datacontenttype="application/json",
+            data=_NoticeData(
+                sequence=entry.sequence,
+                detail=f"usage has no price: {decided.unpriced}",
+                meter=None if entry.usage is None else entry.usage.meter,
+            ),
+        )
+    )
+
+
+def _overdrawn(customer: str, sealed: Sealed, decided: Decided, now: Moment) -> bytes:
+    entry = sealed.entry
+    return encode(
+        _Notice(
+            specversion=SPECVERSION,
+            id=f"{customer}/{entry.sequence}/overdrawn",
+            source="drawdown",
+            type="drawdown.balance.overdrawn",
+            subject=customer,
+            time=moment(now.at_ms),
+            datacontenttype="application/json",
+            data=_NoticeData(
+                sequence=entry.sequence,
+                detail="more was used than was there",
+                asset=entry.asset,
+                amount=amount_text(decided.overdrawn),
+            ),
+        )
+    )

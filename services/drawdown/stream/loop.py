@@ -1,0 +1,695 @@
+"""The settlement loop: from records to committed decisions, one transaction at a time.
+
+One process is one loop over the partitions it owns. A turn, which begins when the last has ended:
+
+1. take commands first, then usage up to a time budget, then timers that are due;
+2. read each record; what cannot be read goes to the dead letters in the same transaction;
+3. decide each against an overlay of touched rows;
+4. commit one Kafka transaction: entries, touched rows, decisions, notices, input offsets;
+5. only after the commit: write rows, identities, timers and positions to the store.
+
+An abort drops the overlay and reads again. Every rebalance aborts the transaction in flight, also
+of the member that keeps its partitions. A crash between 4 and 5 is repaired by recovery.
+
+A transactional call that failed without saying how, or took suspiciously long, is *unknown*: its
+request may still be on the way and end a later transaction (librdkafka has no KIP-890 transactions
+v2). Then nothing is guessed: a new producer, a new epoch, and recovery from the journal.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Protocol
+
+import msgspec
+from confluent_kafka import KafkaError, KafkaException
+
+from drawdown.events.codec import RecordError
+from drawdown.events.reasons import Reason
+from drawdown.stream.application import COMMANDS, USAGE, Application, Item, Lag, Record
+from drawdown.stream.clock import Clock, ClockGuard
+from drawdown.stream.layout import Layout
+from drawdown.stream.lease import Lease, LogUnreadableError
+from drawdown.stream.metrics import StreamMetrics
+from drawdown.stream.outbox import FORWARDED, Outbox
+from drawdown.stream.partition import partition_of
+from drawdown.stream.ports import Cluster, Producer
+from drawdown.stream.recovery import Recoveries
+from drawdown.stream.store import GENERATION_MS, Positions, Stores
+from drawdown.stream.view import PartitionView, RowCache
+
+log = logging.getLogger("drawdown.loop")
+
+KEYS_MAX: Final = 1 << 17
+"""Keys known to lie on their own partition."""
+NEVER_MS: Final = 1 << 62
+TIMERS_WAIT_MS: Final = 100
+COMMANDS_MAX: Final = 500
+"""Commands taken at once."""
+
+
+class Budget(msgspec.Struct, frozen=True, kw_only=True):
+    """How much one turn takes on."""
+
+    usage_s: float = 0.025
+    """Work on usage while no command waits."""
+    usage_with_commands_s: float = 0.004
+    """Work on usage when a command is in the turn: its answer waits for the commit."""
+    chunk: int = 64
+    """Usage records between two looks for commands."""
+    records_max: int = 20_000
+    flush_records: int = 512
+    """Records of the outbox after which the producer gets them, to send while we decide."""
+    timers_max: int = 2_000
+    recover_s: float = 0.02
+    """A slice of recovery while other partitions are served."""
+    idle_s: float = 0.002
+    """How long an idle loop waits for a command before it looks for usage again."""
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True):
+    """What a worker is given besides its parts."""
+
+    usage: Mapping[str, Any]
+    commands: Mapping[str, Any]
+    producer: Mapping[str, Any]
+    reader: Mapping[str, Any]
+    cluster_id: str
+    budget: Budget = Budget()
+    cache_bytes: int = 64 << 20
+    identities_ms: int = 35 * 86_400_000 + 300_000
+    """How long an identity is remembered: the lateness window and 5 minutes."""
+    unknown_after_s: float = 1.0
+    """A transactional call that took longer is unknown, whatever it answered. 5 s at RF 3."""
+    transaction_timeout_s: float = 10.0
+
+
+class FencedError(Exception):
+    """Another process has this one's name: it owns the partitions now, and this one must exit."""
+
+
+class CrashPoints(Protocol):
+    """Called at named points of a turn; a fault test crashes the process there."""
+
+    def __call__(self, point: str) -> None: ...
+
+
+def no_crash(point: str) -> None:
+    """What a process does at crash points unless a test says otherwise."""
+
+
+class _DroppedError(Exception):
+    """The turn's work is void: drop the overlay and read again."""
+
+    def __init__(self, cause: str) -> None:
+        super().__init__(cause)
+        self.cause = cause
+
+
+class _UnknownError(Exception):
+    """Whether the transaction was committed is not known."""
+
+
+class Worker:
+    """One process's loop. `turn` is all there is to call; nothing in it waits but for Kafka."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        layout: Layout,
+        application: Application,
+        stores: Stores,
+        clock: Clock,
+        config: Config,
+        metrics: StreamMetrics | None = None,
+        crash: CrashPoints = no_crash,
+    ) -> None:
+        self._cluster = cluster
+        self._layout = layout
+        self._application = application
+        self._clock = clock
+        self._config = config
+        self._budget = config.budget
+        self._metrics = metrics or StreamMetrics()
+        self._crash = crash
+        self._guard = ClockGuard(clock)
+        self._cache = RowCache(config.cache_bytes)
+        self._views: dict[int, PartitionView] = {}
+        self.stopped: dict[int, str] = {}
+        """Partitions that stopped, and why."""
+        self._timers_next: dict[int, int] = {}
+        self._timers_wait_ms: dict[int, int] = {}
+        self._watermark: dict[int, int] = {}
+        self._placed: set[bytes] = set()
+        self._forget_at = 0
+        self._topics = {USAGE: layout.usage, COMMANDS: layout.commands}
+        # The name of a topic without the environment, as records state it.
+        self._input_names = {name: topic.split(".", 1)[-1] for name, topic in self._topics.items()}
+        self._producer = self._new_producer()
+        self._lease = Lease(
+            cluster,
+            layout,
+            clock,
+            config.usage,
+            config.commands,
+            self._gained,
+            self._lost,
+        )
+        self._recoveries = Recoveries(
+            cluster,
+            layout,
+            application,
+            stores,
+            self._cache,
+            clock,
+            config.cluster_id,
+            config.reader,
+            config.identities_ms,
+        )
+        self._lease.join()
+
+    # --- ownership -----------------------------------------------------------------------------
+
+    def _gained(self, partitions: list[int]) -> None:
+        for partition in partitions:
+            self.stopped.pop(partition, None)
+            self._recoveries.start(partition, self._lease, None)
+
+    def _lost(self, partitions: list[int]) -> None:
+        for partition in partitions:
+            self.stopped.pop(partition, None)
+            self._recoveries.cancel(partition)
+            view = self._views.pop(partition, None)
+            if view is not None:
+                view.drop()
+                view.store.close()
+        # Rows of what is gone may change elsewhere; the next owner may be this process again.
+        self._cache.clear()
+
+    def _recovered(self, partition: int, view: PartitionView, starts: dict[str, int]) -> None:
+        self._views[partition] = view
+        self._look_at_timers(partition, view)
+        self._lease.serve(partition, starts)
+        log.info("partition %d: serving, from %s", partition, starts)
+
+    def _stop(self, partition: int, error: Exception, record: Record | None = None) -> None:
+        """Nothing continues on wrong money: this partition rests until an operator has looked."""
+        where = (
+            f" at {self._topics[record.input]}[{record.partition}]@{record.offset}"
+            if record is not None
+            else ""
+        )
+        self.stopped[partition] = f"{type(error).__name__}: {error}{where}"
+        log.critical(
+            "partition %d stopped%s: %s. The others go on. See deploy/runbook.md.",
+            partition,
+            where,
+            error,
+            exc_info=error,
+        )
+        self._lease.rest(partition)
+        view = self._views.pop(partition, None)
+        if view is not None:
+            view.drop()
+            view.store.close()
+        self._cache.clear()
+
+    @property
+    def serving(self) -> frozenset[int]:
+        """Partitions whose records are decided."""
+        return frozenset(self._views)
+
+    @property
+    def recovering(self) -> int:
+        """How many partitions are being recovered."""
+        return len(self._recoveries)
+
+    # --- a turn --------------------------------------------------------------------------------
+
+    def turn(self) -> int:
+        """Decide what is there; returns how many records and timers were.
+
+        Blocks for the commit and, where nothing is to be done, for `Budget.idle_s`. Raises
+        FencedError when this process must exit.
+        """
+        self._recover()
+        if not self._application.ready():
+            self._lease.beat()
+            self._clock.sleep(self._budget.idle_s)
+            return 0
+        turn = _Turn(self._layout, self._input_names, self._clock.monotonic())
+        changes = self._lease.changes
+        try:
+            self._gather(turn)
+            if self._lease.changes != changes:
+                raise _DroppedError("rebalance")
+            if not turn.touched:
+                return 0
+            self._commit(turn)
+        except LogUnreadableError as error:
+            self._stop(error.partition, error)
+            self._drop(turn, "unreadable")
+            return 0
+        except _DroppedError as dropped:
+            self._drop(turn, dropped.cause)
+            return 0
+        except _UnknownError as unknown:
+            self._renew(str(unknown))
+            return 0
+        self._settle(turn)
+        return turn.count
+
+    def _recover(self) -> None:
+        if len(self._recoveries):
+            slice_s = self._budget.recover_s if self._views else 0.2
+            self._recoveries.step(slice_s, self._recovered, self._stop)
+            if not self._views:
+                self._lease.beat()
+
+    def _gather(self, turn: _Turn) -> None:
+        """Steps 1 to 3."""
+        budget, clock, lease = self._budget, self._clock, self._lease
+        deadline = turn.started + budget.usage_s
+        commands = lease.take(COMMANDS, COMMANDS_MAX, 0.0)
+        first = True
+        while True:
+            if commands:
+                deadline = min(deadline, clock.monotonic() + budget.usage_with_commands_s)
+                self._process(turn, commands)
+            usage = lease.take(USAGE, budget.chunk)
+            if usage:
+                self._process(turn, usage)
+            elif first and not commands:
+                commands = lease.take(COMMANDS, COMMANDS_MAX, budget.idle_s)
+                if commands:
+                    first = False
+                    continue
+                break
+            elif not commands:
+                break
+            first = False
+            if clock.monotonic() >= deadline or turn.count >= budget.records_max:
+                break
+            commands = lease.take(COMMANDS, COMMANDS_MAX, 0.0)
+        self._fire(turn)
+
+    def _process(self, turn: _Turn, records: list[Record]) -> None:
+        """Read, look up and decide a few records of one input."""
+        started = self._clock.monotonic()
+        items: list[Item] = []
+        row_keys: dict[int, list[str]] = {}
+        identity_keys: dict[int, list[bytes]] = {}
+        for record in records:
+            turn.take(record)
+            if record.partition not in self._views or not self._placed_here(turn, record):
+                continue
+            try:
+                item = self._application.read(record)
+            except RecordError as error:
+                self._reject(turn, record, error)
+                continue
+            items.append(item)
+            row_keys.setdefault(record.partition, []).extend(item.row_keys)
+            identity_keys.setdefault(record.partition, []).extend(item.identity_keys)
+        read = self._clock.monotonic()
+        for partition, keys in row_keys.items():
+            self._views[partition].prefetch(keys, identity_keys[partition])
+        fetched = self._clock.monotonic()
+        outbox = turn.outbox
+        decide = self._application.decide
+        for item in items:
+            record = item.record
+            view = self._views.get(record.partition)
+            if view is None:
+                continue
+            outbox.at = record.partition
+            lag = self._lag(record) if record.input == COMMANDS else NO_LAG
+            try:
+                decide(item, view, outbox, lag)
+            except RecordError as error:
+                self._reject(turn, record, error)
+            except Exception as error:
+                self._stop(record.partition, error, record)
+                raise _DroppedError("stopped") from error
+        decided = self._clock.monotonic()
+        turn.stage("read", read - started)
+        turn.stage("look_up", fetched - read)
+        turn.stage("decide", decided - fetched)
+        if outbox.waiting >= self._budget.flush_records:
+            self._send(turn)
+
+    def _placed_here(self, turn: _Turn, record: Record) -> bool:
+        """Whether the record's key belongs to its partition; if not, move it there, once."""
+        key = record.key
+        if key is None or key in self._placed:
+            return True  # a missing key is for the application to refuse
+        home = partition_of(key, self._layout.partitions)
+        if home == record.partition:
+            if len(self._placed) >= KEYS_MAX:
+                self._placed.clear()
+            self._placed.add(key)
+            return True
+        self._metrics.misplaced.inc()
+        turn.outbox.at = record.partition
+        if record.header(FORWARDED) is not None:
+            self._reject(
+                turn,
+                record,
+                RecordError(
+                    Reason.WRONG_PARTITION,
+                    f"its key belongs to partition {home} of {self._layout.partitions}, and it was"
+                    " forwarded once already",
+                ),
+            )
+            return False
+        turn.outbox.forward(self._topics[record.input], record, home)
+        turn.results[record.input, "forwarded"] = (
+            turn.results.get((record.input, "forwarded"), 0) + 1
+        )
+        return False
+
+    def _reject(self, turn: _Turn, record: Record, error: RecordError) -> None:
+        turn.outbox.at = record.partition
+        turn.outbox.reject(record, str(error.reason), error.detail, error.field)
+        turn.result(record, "rejected")
+
+    def _lag(self, record: Record) -> Lag:
+        """How far usage is behind on the record's partition, as far as this process knows."""
+        behind = self._lease.usage_behind(record.partition)
+        if not behind:
+            return NO_LAG
+        waiting = self._lease.waiting_usage(record.partition)
+        state = self._lease.reading[record.partition].inputs[USAGE]
+        since_ms = waiting.at_ms if waiting is not None else state.decided_at_ms
+        return Lag(behind, max(record.at_ms - since_ms, 0) if since_ms else 0)
+
+    # --- timers --------------------------------------------------------------------------------
+
+    def _fire(self, turn: _Turn) -> None:
+        """Fire what is due at the watermark: the smaller of both inputs' last decided append
+        times, where an input read to its end counts as now."""
+        now_ms = self._clock.now_ms()
+        for partition, view in list(self._views.items()):
+            due_ms = self._timers_next[partition]
+            if due_ms > now_ms or now_ms < self._timers_wait_ms.get(partition, 0):
+                continue
+            watermark = self._watermark_of(turn, partition)
+            if watermark is None or due_ms > watermark:
+                # Asked of the broker again only after a while.
+                self._timers_wait_ms[partition] = now_ms + TIMERS_WAIT_MS
+                continue
+            turn.outbox.at = partition
+            for timer in view.store.due(watermark, self._budget.timers_max):
+                turn.timers += 1
+                turn.partitions.add(partition)
+                try:
+                    self._application.fire(timer.key, watermark, view, turn.outbox)
+                    row = view.row(timer.key)
+                    still = None if row is None else self._application.due_ms(row)
+                    if still is not None and still <= watermark:
+                        raise RuntimeError(f"the timer of {timer.key!r} fired and is still due")
+                except Exception as error:
+                    self._stop(partition, error)
+                    raise _DroppedError("stopped") from error
+
+    def _look_at_timers(self, partition: int, view: PartitionView) -> None:
+        """Remember when the partition's next timer is due, so that nothing else need be read."""
+        following = view.store.due(NEVER_MS, 1)
+        self._timers_next[partition] = following[0].due_ms if following else NEVER_MS
+
+    def _watermark_of(self, turn: _Turn, partition: int) -> int | None:
+        """Up to when nothing of this partition stands undecided; None where that is not known."""
+        times: list[int] = []
+        now_ms = self._clock.now_ms()
+        for name, state in self._lease.reading[partition].inputs.items():
+            if state.end_seen is not None and not turn.took(name, partition):
+                try:
+                    high = self._recoveries.high_watermark(self._topics[name], partition, 1.0)
+                except KafkaException:
+                    return None
+                if high > state.end_seen:
+                    state.end_seen = None
+                    times.append(state.decided_at_ms)
+                else:
+                    times.append(now_ms)
+            else:
+                times.append(turn.decided_at.get((name, partition), state.decided_at_ms))
+        watermark = min(times)
+        if not watermark or not self._guard.believes(watermark):
+            if watermark:
+                self._metrics.timers_held.set(1)
+                log.critical(
+                    "timers stand still: a clock is %d s ahead. See deploy/runbook.md.",
+                    self._guard.jumped_ms // 1000,
+                )
+            return None
+        self._metrics.timers_held.set(0)
+        self._watermark[partition] = max(watermark, self._watermark.get(partition, 0))
+        return self._watermark[partition]
+
+    # --- the transaction -----------------------------------------------------------------------
+
+    def _send(self, turn: _Turn) -> None:
+        """Hand the outbox to the producer, in the turn's transaction."""
+        started = self._clock.monotonic()
+        try:
+            if not turn.begun:
+                self._producer.begin_transaction()
+                turn.begun = True
+            turn.outbox.flush(self._producer)
+        except KafkaException as error:
+            raise self._failed(error) from error
+        turn.stage("produce", self._clock.monotonic() - started)
+
+    def _commit(self, turn: _Turn) -> None:
+        """Step 4."""
+        started = self._clock.monotonic()
+        outbox = turn.outbox
+        for partition in sorted(turn.partitions):
+            view = self._views[partition]
+            if not view.touched:
+                continue
+            outbox.at = partition
+            sealed = turn.sealed[partition] = view.seal()
+            for key, value in sealed.items():
+                outbox.row(key, value)
+        turn.stage("encode", self._clock.monotonic() - started)
+        self._send(turn)
+        self._crash("produced")
+        offsets = self._lease.offsets(turn.partitions, turn.next_offsets)
+        self._timed(
+            turn,
+            "offsets",
+            lambda: self._producer.send_offsets_to_transaction(
+                offsets, self._lease.group_metadata(), self._config.transaction_timeout_s
+            ),
+        )
+        self._crash("offsets-sent")
+        self._timed(
+            turn,
+            "commit",
+            lambda: self._producer.commit_transaction(self._config.transaction_timeout_s),
+        )
+        self._producer.poll(0)
+        if missing := outbox.journaled - outbox.journal_next.keys():
+            raise _UnknownError(f"no delivery report for the journal of partitions {missing}")
+        self._crash("committed")
+
+    def _timed(self, turn: _Turn, stage: str, call: Callable[[], None]) -> None:
+        """A transactional call; unknown where it failed without a clear answer or took long."""
+        started = self._clock.monotonic()
+        try:
+            call()
+        except KafkaException as error:
+            raise self._failed(error) from error
+        took = self._clock.monotonic() - started
+        turn.stage(stage, took)
+        if took > self._config.unknown_after_s:
+            raise _UnknownError(f"{stage} took {took:.1f} s")
+
+    def _failed(self, error: KafkaException) -> Exception:
+        """What a failed transactional call means for the turn."""
+        cause: KafkaError = error.args[0]
+        if cause.code() in (
+            KafkaError._FENCED,
+            KafkaError.PRODUCER_FENCED,
+            KafkaError.FENCED_INSTANCE_ID,
+        ):
+            return FencedError(
+                f"another process is {self._layout.instance!r} now ({cause.str()}): give each"
+                " settlement process an instance of its own"
+            )
+        if cause.txn_requires_abort() and not cause.fatal():
+            try:
+                self._producer.abort_transaction(self._config.transaction_timeout_s)
+            except KafkaException as second:
+                return _UnknownError(f"abort failed: {second}")
+            return _DroppedError(cause.name())
+        return _UnknownError(f"{cause.name()}: {cause.str()}")
+
+    def _drop(self, turn: _Turn, cause: str) -> None:
+        """Void the turn: nothing of it was or will be seen. Read again what it took."""
+        self._metrics.aborted.labels(cause).inc()
+        if turn.begun:
+            # After an abortable error the transaction is aborted already; else it still stands.
+            try:
+                self._producer.abort_transaction(self._config.transaction_timeout_s)
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError._STATE:
+                    self._renew(f"abort failed: {error}")
+                    return
+        for view in self._views.values():
+            view.drop()
+        for partition in list(self._views):
+            self._lease.rewind(partition)
+
+    def _renew(self, why: str) -> None:
+        """A transaction's fate is unknown: a new producer ends it either way, recovery tells."""
+        self._metrics.aborted.labels("unknown").inc()
+        log.warning("a transaction's outcome is unknown (%s): new producer, recovering", why)
+        self._producer.purge()
+        self._producer = self._new_producer()
+        for partition, view in list(self._views.items()):
+            view.drop()
+            self._lease.rest(partition)
+            del self._views[partition]
+            self._recoveries.start(partition, self._lease, view)
+        self._cache.clear()
+
+    def _new_producer(self) -> Producer:
+        producer = self._cluster.producer(
+            {**self._config.producer, "transactional.id": self._layout.transactional_id}
+        )
+        while True:
+            try:
+                producer.init_transactions(self._config.transaction_timeout_s)
+            except KafkaException as error:
+                cause: KafkaError = error.args[0]
+                if cause.fatal() or not cause.retriable():
+                    raise
+                log.warning("waiting for the transaction coordinator: %s", cause.str())
+            else:
+                return producer
+
+    # --- after the commit ----------------------------------------------------------------------
+
+    def _settle(self, turn: _Turn) -> None:
+        """Step 5: what is committed goes to the stores; then to the metrics."""
+        started = self._clock.monotonic()
+        now_ms = self._clock.now_ms()
+        for (name, partition), next_offset in turn.next_offsets.items():
+            state = self._lease.reading[partition].inputs[name]
+            state.next_offset = next_offset
+            state.decided_at_ms = turn.decided_at[name, partition]
+        for partition in turn.partitions:
+            view = self._views[partition]
+            if not view.touched:
+                continue
+            before = view.store.positions
+            journal = turn.outbox.journal_next.get(partition)
+            inputs = dict(before.inputs)
+            for name in (USAGE, COMMANDS):
+                if (name, partition) in turn.next_offsets:
+                    inputs[name] = turn.next_offsets[name, partition]
+            newest = max(
+                (at for (_, number), at in turn.decided_at.items() if number == partition),
+                default=now_ms,
+            )
+            timers_changed = view.commit(
+                turn.sealed.get(partition, {}),
+                Positions(journal=before.journal if journal is None else journal, inputs=inputs),
+                newest,
+            )
+            if timers_changed:
+                self._look_at_timers(partition, view)
+        self._crash("stored")
+        if now_ms >= self._forget_at:
+            self._forget_at = now_ms + GENERATION_MS // 100
+            for view in self._views.values():
+                view.store.forget(now_ms - self._config.identities_ms)
+        ended = self._clock.monotonic()
+        turn.stage("store", ended - started)
+        self._count(turn, now_ms, ended)
+
+    def _count(self, turn: _Turn, now_ms: int, ended: float) -> None:
+        metrics = self._metrics
+        metrics.transaction_s.observe(ended - turn.started)
+        metrics.entries.inc(turn.outbox.journal_count)
+        for stage, seconds in turn.stages.items():
+            metrics.stage_s.labels(stage).inc(seconds)
+        for (name, partition), at_ms in turn.first_at.items():
+            if name == USAGE:
+                metrics.event_age_s.observe(max(now_ms - at_ms, 0) / 1000)
+                metrics.lag.labels(partition).set(self._lease.usage_behind(partition))
+        for (name, result), count in turn.results.items():
+            metrics.records.labels(name, result).inc(count)
+        for name, count in turn.taken.items():
+            others = sum(n for (i, _), n in turn.results.items() if i == name)
+            metrics.records.labels(name, "decided").inc(count - others)
+        metrics.owned.labels("serving").set(len(self._views))
+        metrics.owned.labels("recovering").set(len(self._recoveries))
+        metrics.owned.labels("stopped").set(len(self.stopped))
+
+    def close(self) -> None:
+        """Leave the group and close the stores. Blocks up to the broker's answer."""
+        self._recoveries.close()
+        self._lease.close()
+        for view in self._views.values():
+            view.store.close()
+        self._views.clear()
+
+
+NO_LAG: Final = Lag()
+FENCED: Final = (
+    KafkaError._FENCED,
+    KafkaError.PRODUCER_FENCED,
+    KafkaError.FENCED_INSTANCE_ID,
+)
+
+
+class _Turn:
+    """What one turn has taken and decided."""
+
+    def __init__(self, layout: Layout, input_names: dict[str, str], started: float) -> None:
+        self.started = started
+        self.outbox = Outbox(layout, input_names)
+        self.begun = False
+        self.partitions: set[int] = set()
+        self.first_offsets: dict[tuple[str, int], int] = {}
+        self.next_offsets: dict[tuple[str, int], int] = {}
+        self.first_at: dict[tuple[str, int], int] = {}
+        self.decided_at: dict[tuple[str, int], int] = {}
+        self.taken: dict[str, int] = {USAGE: 0, COMMANDS: 0}
+        self.results: dict[tuple[str, str], int] = {}
+        self.timers = 0
+        self.sealed: dict[int, dict[str, bytes | None]] = {}
+        self.stages: dict[str, float] = {}
+
+    def take(self, record: Record) -> None:
+        where = (record.input, record.partition)
+        if where not in self.first_offsets:
+            self.first_offsets[where] = record.offset
+            self.first_at[where] = record.at_ms
+            self.partitions.add(record.partition)
+        self.next_offsets[where] = record.offset + 1
+        self.decided_at[where] = record.at_ms
+        self.taken[record.input] += 1
+
+    def result(self, record: Record, result: str) -> None:
+        key = (record.input, result)
+        self.results[key] = self.results.get(key, 0) + 1
+
+    def took(self, name: str, partition: int) -> bool:
+        return (name, partition) in self.next_offsets
+
+    def stage(self, name: str, seconds: float) -> None:
+        self.stages[name] = self.stages.get(name, 0.0) + seconds
+
+    @property
+    def count(self) -> int:
+        return self.taken[USAGE] + self.taken[COMMANDS] + self.timers
+
+    @property
+    def touched(self) -> bool:
+        return bool(self.partitions)

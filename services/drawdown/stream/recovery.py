@@ -1,0 +1,397 @@
+"""Recovery of a partition: from what the store has to what the journal says, then to serving.
+
+It runs outside the rebalance callback and in slices, so that one partition's restore does not
+starve the others. The order is what makes it right:
+
+1. The producer's transactional id was initialised before, so that no transaction of this process's
+   past is open. The group's committed offsets are read; the broker lets them be read only when no
+   other process's open transaction could still change them.
+2. The journal's high watermark is captured: of everything appended, not only of what is stable.
+   (Up to the last stable offset alone, an open transaction's entries would be missed.)
+3. Wait until everything below it is stable, which a dead owner's open transaction delays by its
+   timeout.
+4. A store with a position folds the journal from there. An empty one first reads `balances` to its
+   end: rows that contain every entry below the journal's end that was captured.
+5. The folded rows were checked as they came (sequence, digests, before and after); every cause
+   must lie below the committed offsets.
+6. Serve, from the committed offsets on.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
+
+from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, TopicPartition
+
+from drawdown.stream.application import COMMANDS, USAGE, Application
+from drawdown.stream.clock import Clock
+from drawdown.stream.layout import Layout
+from drawdown.stream.lease import Lease
+from drawdown.stream.ports import Cluster
+from drawdown.stream.store import Owner, Positions, Store, Stores, StoreUnusableError
+from drawdown.stream.view import PartitionView, RowCache
+
+log = logging.getLogger("drawdown.recovery")
+
+BATCH: Final = 2000
+"""Entries folded between two writes of the store."""
+NONE: Final = -1001
+"""OFFSET_INVALID: the group has no offset here."""
+
+
+class RecoveryError(Exception):
+    """A partition cannot be recovered: it stops, and says why. `rule` names the runbook's entry."""
+
+    def __init__(self, rule: str, detail: str) -> None:
+        super().__init__(f"{rule}: {detail}")
+        self.rule = rule
+
+
+class Recoveries:
+    """The partitions of this process that are being recovered, and the consumers that read for
+    them."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        layout: Layout,
+        application: Application,
+        stores: Stores,
+        cache: RowCache,
+        clock: Clock,
+        cluster_id: str,
+        reader_config: Mapping[str, Any],
+        identities_ms: int,
+    ) -> None:
+        self.layout = layout
+        self.application = application
+        self._stores = stores
+        self._cache = cache
+        self.clock = clock
+        self._cluster_id = cluster_id
+        self.identities_ms = identities_ms
+        self.reader = cluster.consumer(reader_config)
+        # Only a read_uncommitted client is told the high watermark; others get the stable end.
+        self._watermarks = cluster.consumer(
+            {**reader_config, "isolation.level": "read_uncommitted"}
+        )
+        self._running: dict[int, _Recovery] = {}
+        self.remaining: dict[int, int] = {}
+        """Per partition: records still to be read, as far as known."""
+
+    def start(self, partition: int, lease: Lease, view: PartitionView | None) -> None:
+        """Recover a partition; with `view` from the store that is open already."""
+        self.cancel(partition)
+        self._running[partition] = _Recovery(self, partition, lease, view)
+
+    def cancel(self, partition: int) -> None:
+        """The partition is not ours any more."""
+        running = self._running.pop(partition, None)
+        self.remaining.pop(partition, None)
+        if running is not None:
+            self.unassign(partition)
+            if running.view is not None:
+                running.view.store.close()
+
+    def __contains__(self, partition: int) -> bool:
+        return partition in self._running
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    def step(
+        self,
+        slice_s: float,
+        done: Callable[[int, PartitionView, dict[str, int]], None],
+        failed: Callable[[int, Exception], None],
+    ) -> None:
+        """Work for about `slice_s` seconds. May block that long on the broker and the disk."""
+        until = self.clock.monotonic() + slice_s
+        while self._running:
+            for partition, running in list(self._running.items()):
+                try:
+                    running.step()
+                except Exception as error:  # noqa: BLE001 - whatever it is, only this partition stops
+                    del self._running[partition]
+                    self.remaining.pop(partition, None)
+                    self.unassign(partition)
+                    if running.view is not None:
+                        running.view.store.close()
+                    failed(partition, error)
+                    continue
+                if running.finished:
+                    del self._running[partition]
+                    self.remaining.pop(partition, None)
+                    assert running.view is not None
+                    done(partition, running.view, running.starts)
+            self._read(max(until - self.clock.monotonic(), 0.0))
+            if self.clock.monotonic() >= until:
+                return
+
+    def _read(self, wait_s: float) -> None:
+        """Hand what was read to whom it concerns."""
+        first = self.reader.poll(min(wait_s, 0.02))
+        if first is None:
+            return
+        for message in [first, *self.reader.consume(BATCH, 0)]:
+            partition: Any = message.partition()
+            running = self._running.get(partition)
+            if running is None:
+                continue
+            error = message.error()
+            if error is None:
+                running.inbox.append(message)
+            elif error.code() == KafkaError._PARTITION_EOF:
+                if message.topic() == running.reading:
+                    running.at_end = True
+            else:
+                running.error = KafkaException(error)
+
+    def unassign(self, partition: int) -> None:
+        mine = [p for p in self.reader.assignment() if p.partition == partition]
+        if mine:
+            self.reader.incremental_unassign(mine)
+
+    def high_watermark(self, topic: str, partition: int, timeout_s: float = 2.0) -> int:
+        """The end of everything appended, open transactions included. Blocks."""
+        _, high = self._watermarks.get_watermark_offsets(
+            TopicPartition(topic, partition), timeout_s, cached=False
+        )
+        return high
+
+    def stable_end(self, topic: str, partition: int) -> tuple[int, int]:
+        return self.reader.get_watermark_offsets(
+            TopicPartition(topic, partition), 2.0, cached=False
+        )
+
+    def owner(self, partition: int) -> Owner:
+        return Owner(self._cluster_id, self.layout.journal, partition, self.layout.partitions)
+
+    def open_view(self, partition: int) -> PartitionView:
+        owner = self.owner(partition)
+        try:
+            store: Store = self._stores.open(owner)
+        except StoreUnusableError as error:
+            self.set_aside(partition, str(error))
+            store = self._stores.open(owner)
+        return PartitionView(store, self.application, self._cache)
+
+    def set_aside(self, partition: int, why: str) -> None:
+        where = self._stores.set_aside(self.owner(partition))
+        log.error(
+            "partition %d: the store cannot be used and is rebuilt (%s); the old one is at %s",
+            partition,
+            why,
+            where,
+        )
+
+    def close(self) -> None:
+        for partition in list(self._running):
+            self.cancel(partition)
+        self.reader.close()
+        self._watermarks.close()
+
+
+class _Recovery:
+    """The recovery of one partition: a generator that yields whenever it has to wait."""
+
+    def __init__(
+        self, all_: Recoveries, partition: int, lease: Lease, view: PartitionView | None
+    ) -> None:
+        self._all = all_
+        self._partition = partition
+        self._lease = lease
+        self.view = view
+        self.starts: dict[str, int] = {}
+        self.finished = False
+        self.inbox: list[Any] = []
+        self.at_end = False
+        self.reading: str | None = None
+        self.error: Exception | None = None
+        self._work = self._run()
+
+    def step(self) -> None:
+        if self.error is not None:
+            raise self.error
+        self.finished = next(self._work, True)
+
+    def _run(self) -> Iterator[bool]:
+        all_, layout, partition = self._all, self._all.layout, self._partition
+        while True:  # 1
+            try:
+                committed = self._lease.committed(partition, 0.5)
+                break
+            except KafkaException as error:
+                if not _passing(error):
+                    raise
+                yield False
+        high = all_.high_watermark(layout.journal, partition)  # 2
+        while all_.stable_end(layout.journal, partition)[1] < high:  # 3
+            yield False
+        if self.view is None:
+            self.view = all_.open_view(partition)
+        fresh = self.view.store.positions == Positions()
+        if fresh and next(iter(self.view.store.all_rows()), None) is not None:
+            # A restore that was cut short: what it had read may be gone from the topic by now.
+            self.view.store.close()
+            all_.set_aside(partition, "its restore was not finished")
+            self.view = all_.open_view(partition)
+        if not fresh:
+            low, end = all_.stable_end(layout.journal, partition)
+            position = self.view.store.positions.journal
+            if not low <= position <= end:
+                self.view.store.close()
+                all_.set_aside(
+                    partition, f"it goes to entry {position}, the journal is {low} to {end}"
+                )
+                self.view = all_.open_view(partition)
+                fresh = True
+        if fresh and high > 0:  # 4
+            yield from self._read_rows(high)
+        try:
+            yield from self._fold(self.view.store.positions.journal)
+        except RecoveryError as error:
+            if fresh:
+                raise
+            self.view.store.close()
+            all_.set_aside(partition, str(error))
+            self.view = all_.open_view(partition)
+            yield from self._read_rows(high)
+            yield from self._fold(self.view.store.positions.journal)
+        self._start_from(committed)  # 5, 6
+
+    def _read_rows(self, journal_end: int) -> Iterator[bool]:
+        """Fill an empty store from `balances`, then its identities from the journal's tail."""
+        all_, layout, partition = self._all, self._all.layout, self._partition
+        assert self.view is not None
+        view = self.view
+        high = all_.high_watermark(layout.rows, partition)
+        while all_.stable_end(layout.rows, partition)[1] < high:
+            yield False
+        positions = Positions(journal=journal_end)
+        for messages in self._messages(layout.rows, OFFSET_BEGINNING, high):
+            if not messages:
+                yield False
+                continue
+            for message in messages:
+                key, value = message.key().decode(), message.value()
+                view.put(key, None if value is None else all_.application.row_of(value))
+            # Not yet whole: without a position it would be read from the start again.
+            view.commit(view.seal(), Positions(), 0)
+            yield False
+        yield from self._read_identities(journal_end, positions)
+
+    def _read_identities(self, journal_end: int, positions: Positions) -> Iterator[bool]:
+        """The identities of the lateness window, from the entries below the rows' position."""
+        all_, layout, partition = self._all, self._all.layout, self._partition
+        assert self.view is not None
+        view = self.view
+        since_ms = max(all_.clock.now_ms() - all_.identities_ms, 0)
+        start = all_.reader.offsets_for_times(
+            [TopicPartition(layout.journal, partition, since_ms)], 5.0
+        )[0].offset
+        inputs: dict[str, int] = dict.fromkeys((USAGE, COMMANDS), 0)
+        if 0 <= start < journal_end:
+            for messages in self._messages(layout.journal, start, journal_end):
+                if not messages:
+                    yield False
+                    continue
+                at_ms = 0
+                for message in messages:
+                    if message.offset() >= journal_end:
+                        break
+                    folded = all_.application.identify(message.value(), view)
+                    at_ms = folded.at_ms
+                    if folded.input is not None:
+                        inputs[folded.input] = max(inputs[folded.input], folded.offset + 1)
+                view.commit(view.seal(), Positions(), at_ms)
+                yield False
+        view.commit({}, Positions(journal=positions.journal, inputs=inputs), all_.clock.now_ms())
+
+    def _fold(self, start: int) -> Iterator[bool]:
+        """Fold the journal from a position to its end, in batches of a store write each."""
+        all_, layout = self._all, self._all.layout
+        assert self.view is not None
+        view = self.view
+        high = all_.high_watermark(layout.journal, self._partition)
+        inputs = {USAGE: 0, COMMANDS: 0, **view.store.positions.inputs}
+        for messages in self._messages(layout.journal, start, high):
+            if not messages:
+                yield False
+                continue
+            at_ms = 0
+            for message in messages:
+                try:
+                    folded = all_.application.fold(message.value(), view)
+                except Exception as error:
+                    view.drop()
+                    raise RecoveryError(
+                        "journal-follows",
+                        f"{layout.journal}[{self._partition}]@{message.offset()}: {error}",
+                    ) from error
+                at_ms = folded.at_ms
+                if folded.input is not None:
+                    inputs[folded.input] = max(inputs[folded.input], folded.offset + 1)
+            view.commit(
+                view.seal(),
+                Positions(journal=messages[-1].offset() + 1, inputs=dict(inputs)),
+                at_ms,
+            )
+            yield False
+
+    def _messages(self, topic: str, start: int, high: int) -> Iterator[list[Any]]:
+        """Read a topic's partition from an offset to its end; an empty list means: wait."""
+        all_ = self._all
+        self.reading = topic
+        self.inbox = []
+        self.at_end = False
+        if start != OFFSET_BEGINNING and start >= high:
+            return
+        where = TopicPartition(topic, self._partition, start)
+        all_.unassign(self._partition)
+        all_.reader.incremental_assign([where])
+        while True:
+            # The end is looked at first: what came before it is in the inbox by then.
+            at_end = self.at_end
+            messages, self.inbox = self.inbox, []
+            if messages:
+                all_.remaining[self._partition] = max(high - messages[-1].offset() - 1, 0)
+                yield messages
+            elif at_end:
+                break
+            else:
+                yield []
+        all_.unassign(self._partition)
+        self.reading = None
+
+    def _start_from(self, committed: dict[str, int]) -> None:
+        assert self.view is not None
+        positions = self.view.store.positions
+        for name, offset in committed.items():
+            highest = positions.inputs.get(name, 0)
+            if offset == NONE:
+                # The group's offsets are gone (it had no member for 7 days) or never were: the
+                # journal knows how far it came.
+                topic = {USAGE: self._all.layout.usage, COMMANDS: self._all.layout.commands}[name]
+                low, _ = self._all.stable_end(topic, self._partition)
+                self.starts[name] = max(highest, low)
+            elif highest > offset:
+                raise RecoveryError(
+                    "cause-below-committed",
+                    f"partition {self._partition}: the journal has an entry caused by {name}"
+                    f" record {highest - 1}, the group is at {offset}",
+                )
+            else:
+                self.starts[name] = offset
+
+
+def _passing(error: KafkaException) -> bool:
+    """An error that goes away by itself: a pending transaction, a coordinator on its way."""
+    cause: KafkaError = error.args[0]
+    return not cause.fatal() and cause.code() not in (
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+    )
