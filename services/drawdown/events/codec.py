@@ -17,7 +17,7 @@ from drawdown.events.commands import AnyCommand, Authorize, Grant, SetTerms
 from drawdown.events.decisions import Decision
 from drawdown.events.entries import Entry
 from drawdown.events.notices import LowBalance, Notice
-from drawdown.events.numbers import NumberError, untyped_number
+from drawdown.events.numbers import NumberError, untyped_number, vendor_number
 from drawdown.events.pricebook import (
     AnyBookRecord,
     AssetRecord,
@@ -76,8 +76,8 @@ def record_error(error: Exception) -> RecordError:
     return RecordError(Reason.MALFORMED, text)
 
 
-def _decoder(type_: Any) -> Callable[[bytes], Any]:
-    decode = msgspec.json.Decoder(type_, float_hook=untyped_number).decode
+def _decoder(type_: Any, number: Callable[[str], Any] = untyped_number) -> Callable[[bytes], Any]:
+    decode = msgspec.json.Decoder(type_, float_hook=number).decode
 
     def decoded(value: bytes) -> Any:
         if len(value) > RECORD_BYTES_MAX:
@@ -137,6 +137,8 @@ decode_book_record: Callable[[bytes], BookRecord] = _decoder(union_of(AnyBookRec
 decode_setting: Callable[[bytes], Setting] = _decoder(union_of(AnySetting))
 decode_any: Callable[[bytes], Any] = _decoder(Any)
 """Open JSON with exact numbers."""
+decode_vendor: Callable[[bytes], Any] = _decoder(Any, vendor_number)
+"""Open JSON as vendors write it: a float's noise is for the adapter to round."""
 
 encode: Callable[[Any], bytes] = msgspec.json.Encoder(decimal_format="string").encode
 """A struct, dict or list as JSON; a Decimal as text, a time as RFC 3339."""
@@ -144,6 +146,10 @@ canonical: Callable[[Any], bytes] = msgspec.json.Encoder(
     order="deterministic", decimal_format="string"
 ).encode
 """JSON with sorted keys: the same content gives the same bytes."""
+
+
+encode_numbers: Callable[[Any], bytes] = msgspec.json.Encoder(decimal_format="number").encode
+"""JSON with a Decimal as a number: open data on its way through."""
 
 
 def quoted(text: str) -> str:

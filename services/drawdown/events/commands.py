@@ -37,6 +37,10 @@ class Command(StrictRecord):
     id: Identifier = Field(description="Names the command: the same id again gets the first result")
     customer: CustomerId
     time: Timestamp = Field(description="When it was first issued; a retry repeats it unchanged")
+    timesource: Literal["gateway"] | None = Field(
+        default=None,
+        description="Set where a gateway filled in `time`, which then is no part of its identity",
+    )
     deadline_at: Timestamp | None = Field(
         default=None, description="Taken up later than this, it is answered deadline_passed"
     )

@@ -91,6 +91,16 @@ def untyped_number(text: str) -> int | Decimal:
     because a hook is the only place that still sees the text: 1e400 must never be expanded.
     Raises NumberError.
     """
+    value = _bounded_number(text)
+    if isinstance(value, Decimal) and len(value.as_tuple().digits) > BINARY_DIGITS_SAFE:
+        raise NumberError(
+            f"{text} has more than {BINARY_DIGITS_SAFE} significant digits, which a binary float"
+            " does not carry exactly; send a rounded number or decimal text in quotes"
+        )
+    return value
+
+
+def _bounded_number(text: str) -> int | Decimal:
     if len(text) > 64:
         raise NumberError(f"a number of {len(text)} characters; at most 64")
     try:
@@ -102,15 +112,12 @@ def untyped_number(text: str) -> int | Decimal:
     if len(digits) + max(exponent, 0) > DIGITS_MAX or -exponent > DIGITS_MAX:
         raise NumberError(f"{text} is out of bounds: at most {DIGITS_MAX} digits")
     integral = value.to_integral_value()
-    if value == integral:
-        return int(integral)
-    value = value.normalize(EXACT)
-    if len(value.as_tuple().digits) > BINARY_DIGITS_SAFE:
-        raise NumberError(
-            f"{text} has more than {BINARY_DIGITS_SAFE} significant digits, which a binary float"
-            " does not carry exactly; send a rounded number or decimal text in quotes"
-        )
-    return value
+    return int(integral) if value == integral else value.normalize(EXACT)
+
+
+def vendor_number(text: str) -> int | Decimal:
+    """As `untyped_number`, but as many digits as a float leaves behind."""
+    return _bounded_number(text)
 
 
 def quantity(value: object) -> int | Decimal:

@@ -91,6 +91,20 @@ class Rate(StrictRecord):
     rounding: Rounding = Rounding()
 
 
+class PriceBook(StrictRecord):
+    """A price book as people write it: the file of `drawdown price-book`."""
+
+    version: Name
+    title: DimensionValue = ""
+    reporting: Name = "USD"
+    lateness_days: Annotated[int, Field(ge=1, le=35)] = 35
+    assets: Annotated[list[Asset], Field(min_length=1)]
+    meters: Annotated[list[Meter], Field(min_length=1)]
+    rates: list[Rate] = Field(default_factory=list)
+    costs: list[Rate] = Field(default_factory=list)
+    thresholds: dict[Name, list[Amount]] = Field(default_factory=dict)
+
+
 class BookRecord(StrictRecord):
     """One record of an upload."""
 

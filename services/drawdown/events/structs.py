@@ -84,6 +84,12 @@ def union_of(annotation: Any) -> Any:
     return _type(annotation, Place("union", True))
 
 
+def to_struct(record: T) -> T:
+    """The struct of a pydantic record."""
+    model = cast(BaseModel, record)
+    return cast(T, msgspec.convert(model.model_dump(), _struct(type(model), False)))
+
+
 def replaced(record: T, **changes: Any) -> T:
     """The record with some fields changed."""
     return cast(T, msgspec.structs.replace(cast(msgspec.Struct, record), **changes))

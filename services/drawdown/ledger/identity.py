@@ -10,7 +10,7 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import Final
 
-from drawdown.events.base import KEY_SEPARATOR, Value
+from drawdown.events.base import EPOCH, KEY_SEPARATOR, Value
 from drawdown.events.codec import Command, canonical
 from drawdown.events.structs import replaced
 from drawdown.events.usage import UsageEvent
@@ -38,8 +38,9 @@ def usage_fingerprint(event: UsageEvent) -> bytes:
 
 
 def command_fingerprint(command: Command) -> bytes:
-    """Of everything but `deadline_at`, which is when the caller stops waiting, not what it asks."""
-    content = canonical(replaced(command, deadline_at=None))
+    """Of everything but when the caller stops waiting, and a time that a gateway filled in."""
+    time = command.time if command.timesource is None else EPOCH
+    content = canonical(replaced(command, deadline_at=None, time=time))
     return sha256(content).digest()[:FINGERPRINT_BYTES]
 
 

@@ -54,6 +54,9 @@ class BookReader:
     def __init__(self) -> None:
         self.books = Books()
         self.problems: list[str] = []
+        """What was wrong, in words, oldest first."""
+        self.refused: BookError | None = None
+        """Why the last version that contradicts itself is refused."""
         self._uploads: dict[tuple[str, str], Upload] = {}
         self._versions: set[str] = set()
 
@@ -85,6 +88,7 @@ class BookReader:
         try:
             book = Book(commit, offset, upload.assets, upload.meters, upload.prices, upload.costs)
         except BookError as error:
+            self.refused = error
             self._problem(offset, f"version {commit.version!r} is refused: {error}")
             return
         self._versions.add(commit.version)

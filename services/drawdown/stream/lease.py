@@ -263,5 +263,5 @@ class Lease:
 
     def close(self) -> None:
         """Leave. Blocks up to the broker's answer."""
+        self._usage.close()  # takes the partitions back, which P follows, through the callbacks
         self._commands.close()
-        self._usage.close()

@@ -30,9 +30,8 @@ class Outbox:
     def __init__(self, layout: Layout, input_names: dict[str, str]) -> None:
         self._layout = layout
         self._input_names = input_names
-        self._plain: dict[str, list[dict[str, Any]]] = {}
+        self._plain: dict[tuple[str, int], list[dict[str, Any]]] = {}
         self._headed: list[tuple[str, bytes | None, bytes | None, int, Headers]] = []
-        self._journal: list[dict[str, Any]] = []
         self.journal_next: dict[int, int] = {}
         """Per partition written to: the offset behind the last entry, known after the commit."""
         self.journaled: set[int] = set()
@@ -44,7 +43,8 @@ class Outbox:
     # what an application may do
 
     def journal(self, key: bytes, value: bytes) -> None:
-        self._journal.append({"key": key, "value": value, "partition": self.at})
+        self._put(self._layout.journal, key, value)
+        self.journal_count += 1
 
     def answer(self, record: Record, value: bytes) -> None:
         headers = [(name, text) for name, text in record.headers or () if name in REPLY_HEADERS]
@@ -87,28 +87,27 @@ class Outbox:
         self._headed.append((topic, record.key, record.value, partition, headers))
 
     def _put(self, topic: str, key: bytes | None, value: bytes | None) -> None:
-        self._plain.setdefault(topic, []).append({"key": key, "value": value, "partition": self.at})
+        self._plain.setdefault((topic, self.at), []).append({"key": key, "value": value})
 
     @property
     def waiting(self) -> int:
         """Records not handed to the producer yet."""
-        return len(self._journal) + len(self._headed) + sum(map(len, self._plain.values()))
+        return len(self._headed) + sum(map(len, self._plain.values()))
 
     def flush(self, producer: Producer) -> None:
         """Hand everything to the producer. Raises KafkaException where its queue is full."""
-        journal = self._journal
-        if journal:
-            # Only the last entry per partition is asked back about: where it landed is how far
-            # the journal goes, and a delivery report per record would cost 1 us each.
-            last = {message["partition"]: message for message in journal}
-            for message in last.values():
-                message["callback"] = self._landed
-            self._send(producer, self._layout.journal, journal)
-            self.journal_count += len(journal)
-            self.journaled.update(last)
-            self._journal = []
-        for topic, messages in self._plain.items():
-            self._send(producer, topic, messages)
+        for (topic, partition), messages in self._plain.items():
+            if topic == self._layout.journal:
+                # Only the last entry is asked back about: where it landed is how far the journal
+                # goes, and a delivery report per record would cost 1 us each.
+                messages[-1]["callback"] = self._landed
+                self.journaled.add(partition)
+            # A partition named in a message would be passed over in silence.
+            queued = producer.produce_batch(topic, messages, partition)
+            if queued != len(messages):
+                error = next((m["_error"] for m in messages if "_error" in m), "queue full")
+                raise _queue_full(f"{topic}[{partition}]: {error}")
+            self.count += queued
         self._plain = {}
         for topic, key, value, partition, headers in self._headed:
             try:
@@ -117,13 +116,6 @@ class Outbox:
                 raise _queue_full(str(error)) from None
             self.count += 1
         self._headed = []
-
-    def _send(self, producer: Producer, topic: str, messages: list[dict[str, Any]]) -> None:
-        queued = producer.produce_batch(topic, messages)
-        if queued != len(messages):
-            error = next((m["_error"] for m in messages if "_error" in m), "queue full")
-            raise _queue_full(f"{topic}: {error}")
-        self.count += queued
 
     def _landed(self, error: KafkaError | None, message: Message) -> None:
         if error is None:

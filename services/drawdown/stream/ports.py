@@ -14,9 +14,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from confluent_kafka import Message, TopicPartition
+from confluent_kafka import KafkaError, Message, TopicPartition
 
 RebalanceCallback = Callable[[Any, list[TopicPartition]], None]
+DeliveryCallback = Callable[[KafkaError | None, Message], None]
 Headers = list[tuple[str, bytes | None]]
 
 
@@ -119,9 +120,10 @@ class Producer(Protocol):
     def produce_batch(
         self, topic: str, messages: list[dict[str, Any]], partition: int = ...
     ) -> int:
-        """Queue records without headers, dicts of `value` and `key`, for one partition. A
-        `partition` or `headers` in a dict is silently ignored (confluent-kafka 2.16). Returns how
-        many were queued; those that were not carry `_error`."""
+        """Queue records without headers: dicts of `value`, `key` and, where one is asked back
+        about, `callback`, called as `on_delivery` is. A `partition` in a dict is passed over in
+        silence: only the argument counts. Returns how many were queued; those that were not carry
+        `_error`."""
 
     def send_offsets_to_transaction(
         self, positions: list[TopicPartition], group_metadata: Any, timeout: float = ...

@@ -1,0 +1,293 @@
+"""The query service: HTTP out. It reads what was settled and decides nothing.
+
+Every answer says where it stands: the partition and offset it was read at, and how old it may be.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import msgspec
+from fastapi import FastAPI, Request, Response
+from fastapi import Path as PathParameter
+from fastapi import Query as QueryParameter
+from pydantic import BaseModel
+from starlette.responses import StreamingResponse
+
+from drawdown.access import Settings
+from drawdown.events.base import moment, timestamp_text
+from drawdown.events.catalogue import Environment
+from drawdown.events.codec import encode
+from drawdown.events.entries import Entry
+from drawdown.events.rows import AccountRow, GrantRow, WalletRow
+from drawdown.query.replica import Entries, Position, Replica
+from drawdown.stream.ports import Cluster
+from drawdown.web.app import caller_of, make_app
+from drawdown.web.problems import ProblemError
+
+LIMIT: Final = 50
+LIMIT_MAX: Final = 100
+BEAT_S: Final = 15.0
+
+Customer = Annotated[str, PathParameter(min_length=1, max_length=128)]
+Limit = Annotated[int, QueryParameter(ge=1, le=LIMIT_MAX)]
+Cursor = Annotated[str, QueryParameter(max_length=512)]
+
+
+class Where(BaseModel):
+    """Where an answer stands."""
+
+    partition: int
+    offset: int
+    stale_ms: int | None
+    as_of: str
+
+
+class WalletAnswer(BaseModel):
+    position: Where
+    wallet: WalletRow
+
+
+class BalanceAnswer(BaseModel):
+    position: Where
+    customer: str
+    sequence: int
+    balances: list[AccountRow]
+
+
+class GrantsAnswer(BaseModel):
+    position: Where
+    data: list[GrantRow]
+
+
+class EntriesAnswer(BaseModel):
+    position: Where
+    data: list[Entry]
+    has_more: bool
+    next_cursor: str | None
+
+
+class CustomersAnswer(BaseModel):
+    data: list[WalletRow]
+    has_more: bool
+    next_cursor: str | None
+
+
+class Query:
+    """The parts of a query process."""
+
+    def __init__(self, cluster: Cluster, environment: Environment, directory: Path) -> None:
+        self.settings = Settings(cluster, environment)
+        self.replica = Replica(cluster, environment, directory)
+        self.entries = Entries(cluster, environment, directory)
+
+    @asynccontextmanager
+    async def running(self, _: FastAPI) -> AsyncIterator[None]:
+        loop = asyncio.get_running_loop()
+        self.settings.start()
+        await loop.run_in_executor(None, self.replica.start)
+        await loop.run_in_executor(None, self.entries.start)
+        try:
+            yield
+        finally:
+            await loop.run_in_executor(None, self.replica.stop)
+            await loop.run_in_executor(None, self.entries.stop)
+            self.settings.stop()
+
+    def ready(self) -> tuple[bool, dict[str, Any]]:
+        state = {
+            "settings": self.settings.caught_up.is_set(),
+            "balances": self.replica.caught_up(),
+            "entries": self.entries.caught_up(),
+        }
+        failed = self.replica.follower.failed or self.entries.follower.failed
+        return all(state.values()) and failed is None, {**state, "failed": failed}
+
+    def wallet(self, customer: str) -> bytes:
+        """The wallet row. Raises ProblemError 404."""
+        row = self.replica.row(customer)
+        if row is None:
+            raise ProblemError(
+                404, "unknown_customer", f"no wallet of {customer!r} is known here (yet)"
+            )
+        return row
+
+
+def create_app(cluster: Cluster, environment: Environment, directory: Path) -> FastAPI:
+    """The query service's HTTP doors, and the wallet page."""
+    query = Query(cluster, environment, directory)
+    app = make_app(
+        "Drawdown query",
+        "Balances, grants and entries, each answer with its position and age."
+        " Every door needs `Authorization: Bearer <key or customer token>`.",
+        query.settings,
+        query.ready,
+        query.running,
+    )
+    app.state.query = query
+
+    @app.get("/v1/customers", response_model=CustomersAnswer, summary="All customers, by id")
+    def customers(request: Request, limit: Limit = LIMIT, cursor: Cursor = "") -> Response:
+        caller_of(request, "read")
+        found = query.replica.customers(_from_cursor(cursor), limit + 1)
+        return _page(
+            [msgspec.Raw(value) for _, value in found[:limit]],
+            found[limit - 1][0] if len(found) > limit else None,
+        )
+
+    @app.get(
+        "/v1/customers/{customer}/wallet", response_model=WalletAnswer, summary="The whole wallet"
+    )
+    def wallet(request: Request, customer: Customer) -> Response:
+        caller_of(request, "read", customer)
+        row = query.wallet(customer)
+        return _json({"position": _where(query.replica.position(customer)), "wallet": _raw(row)})
+
+    @app.get(
+        "/v1/customers/{customer}/balance", response_model=BalanceAnswer, summary="What is left"
+    )
+    def balance(request: Request, customer: Customer) -> Response:
+        caller_of(request, "read", customer)
+        row = _decode_parts(query.wallet(customer))
+        return _json(
+            {
+                "position": _where(query.replica.position(customer)),
+                "customer": customer,
+                "sequence": row.sequence,
+                "balances": row.accounts,
+            }
+        )
+
+    @app.get(
+        "/v1/customers/{customer}/grants",
+        response_model=GrantsAnswer,
+        summary="Live grants, in the order they are spent",
+    )
+    def grants(request: Request, customer: Customer) -> Response:
+        caller_of(request, "read", customer)
+        row = _decode_parts(query.wallet(customer))
+        return _json({"position": _where(query.replica.position(customer)), "data": row.grants})
+
+    @app.get(
+        "/v1/customers/{customer}/entries",
+        response_model=EntriesAnswer,
+        summary="Journal entries, newest first",
+    )
+    def entries(
+        request: Request, customer: Customer, limit: Limit = LIMIT, cursor: Cursor = ""
+    ) -> Response:
+        caller_of(request, "read", customer)
+        text = _from_cursor(cursor)
+        if text and not text.isdigit():
+            raise ProblemError(400, "invalid", "not a cursor of this door", field="cursor")
+        found = query.entries.latest(customer, int(text) if text else None, limit + 1)
+        last = _decode_sequence(found[limit - 1]).data.sequence if len(found) > limit else None
+        return _page(
+            [msgspec.Raw(value) for value in found[:limit]],
+            None if last is None else str(last),
+            _where(query.entries.position(customer)),
+        )
+
+    @app.get(
+        "/v1/customers/{customer}/stream",
+        summary="The wallet, again whenever it changes (server-sent events)",
+    )
+    async def stream(request: Request, customer: Customer) -> Response:
+        caller_of(request, "read", customer)
+        return StreamingResponse(
+            _changes(query, customer),
+            media_type="text/event-stream",
+            headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+        )
+
+    return app
+
+
+async def _changes(query: Query, customer: str) -> AsyncIterator[bytes]:
+    """The wallet now and after each change; a comment every 15 s keeps the line open."""
+    loop = asyncio.get_running_loop()
+    changed = asyncio.Event()
+    end = query.replica.listen(customer, lambda: _wake(loop, changed))
+    try:
+        while True:
+            changed.clear()
+            row = query.replica.row(customer)
+            if row is not None:
+                yield b"event: wallet\ndata: " + row + b"\n\n"
+            try:
+                await asyncio.wait_for(changed.wait(), BEAT_S)
+            except TimeoutError:
+                yield b": here\n\n"
+            else:
+                await asyncio.sleep(0.1)  # ten a second are enough for a page
+    finally:
+        end()
+
+
+def _wake(loop: asyncio.AbstractEventLoop, changed: asyncio.Event) -> None:
+    loop.call_soon_threadsafe(changed.set)
+
+
+class _Sequence(msgspec.Struct):
+    sequence: int
+
+
+class _EntryPart(msgspec.Struct):
+    data: _Sequence
+
+
+class _WalletParts(msgspec.Struct):
+    sequence: int
+    accounts: msgspec.Raw
+    grants: msgspec.Raw
+
+
+_decode_sequence = msgspec.json.Decoder(_EntryPart).decode
+_decode_parts = msgspec.json.Decoder(_WalletParts).decode
+
+
+def _where(position: Position) -> dict[str, Any]:
+    stale_ms = position.stale_ms(time.monotonic())
+    now_ms = time.time_ns() // 1_000_000
+    return {
+        "partition": position.partition,
+        "offset": position.next_offset,
+        "stale_ms": stale_ms,
+        "as_of": timestamp_text(
+            moment(now_ms - stale_ms) if stale_ms is not None else datetime.now(UTC)
+        ),
+    }
+
+
+def _raw(value: bytes) -> msgspec.Raw:
+    return msgspec.Raw(value)
+
+
+def _json(content: dict[str, Any]) -> Response:
+    return Response(encode(content), media_type="application/json")
+
+
+def _page(
+    data: list[msgspec.Raw], last: str | None, position: dict[str, Any] | None = None
+) -> Response:
+    content: dict[str, Any] = {} if position is None else {"position": position}
+    content["data"] = data
+    content["has_more"] = last is not None
+    content["next_cursor"] = (
+        None if last is None else base64.urlsafe_b64encode(last.encode()).decode()
+    )
+    return _json(content)
+
+
+def _from_cursor(cursor: str) -> str:
+    try:
+        return base64.urlsafe_b64decode(cursor.encode()).decode()
+    except ValueError:
+        raise ProblemError(400, "invalid", "not a cursor of this door", field="cursor") from None

@@ -1,0 +1,160 @@
+"""The settlement service: one process, one loop, the only writer of balances."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from drawdown.config import Config
+from drawdown.events.catalogue import (
+    BALANCE_CHANGES,
+    BALANCES,
+    COMMANDS,
+    DEAD_LETTERS,
+    DECISIONS,
+    USAGE_EVENTS,
+    Environment,
+)
+from drawdown.health import HealthServer
+from drawdown.settlement.application import Settlement
+from drawdown.settlement.books import BookShelf
+from drawdown.stream import kafka, loop
+from drawdown.stream.clock import Clock, SystemClock
+from drawdown.stream.layout import Layout
+from drawdown.stream.metrics import StreamMetrics
+from drawdown.stream.ports import Cluster
+from drawdown.stream.store import RocksStores, Stores
+
+log = logging.getLogger("drawdown.settlement")
+
+GROUP = "settlement"
+
+
+class PartitionsError(Exception):
+    """The topics do not have the partitions they must have: nothing is read."""
+
+
+def layout_of(environment: Environment, partitions: int, instance: str) -> Layout:
+    """The settlement service's names on the cluster."""
+    return Layout(
+        usage=environment.topic(USAGE_EVENTS),
+        commands=environment.topic(COMMANDS),
+        journal=environment.topic(BALANCE_CHANGES),
+        rows=environment.topic(BALANCES),
+        answers=environment.topic(DECISIONS),
+        dead_letters=environment.topic(DEAD_LETTERS),
+        partitions=partitions,
+        group=f"{environment.name}.{GROUP}",
+        instance=f"{GROUP}-{instance}",
+    )
+
+
+def partitions_of(cluster: Cluster, environment: Environment) -> tuple[int, str]:
+    """The number of partitions all customer topics have, and the cluster's id.
+
+    Raises PartitionsError, naming the topic, where they differ or one is missing: a customer's
+    records would have two owners. Blocks up to 10 s.
+    """
+    consumer = cluster.consumer(kafka.reader())
+    try:
+        metadata = consumer.list_topics(timeout=10.0)
+    finally:
+        consumer.close()
+    names = layout_of(environment, 0, "0").customer_topics
+    counts: dict[str, int] = {}
+    for name in names:
+        topic = metadata.topics.get(name)
+        if topic is None or not topic.partitions:
+            raise PartitionsError(f"topic {name} does not exist: run `drawdown topics create`")
+        counts[name] = len(topic.partitions)
+    if len(set(counts.values())) != 1:
+        said = ", ".join(f"{name} has {count}" for name, count in counts.items())
+        raise PartitionsError(
+            f"customer topics must all have the same number of partitions, for life: {said}"
+        )
+    return counts[names[0]], str(metadata.cluster_id)
+
+
+def make_worker(
+    cluster: Cluster,
+    environment: Environment,
+    instance: str,
+    stores: Stores,
+    clock: Clock,
+    *,
+    budget: loop.Budget | None = None,
+    cache_bytes: int = 64 << 20,
+    metrics: StreamMetrics | None = None,
+    crash: loop.CrashPoints = loop.no_crash,
+) -> loop.Worker:
+    """A settlement worker, joined to its group. Raises PartitionsError."""
+    partitions, cluster_id = partitions_of(cluster, environment)
+    layout = layout_of(environment, partitions, instance)
+    shelf = BookShelf(cluster, environment, kafka.reader(), clock)
+    return loop.Worker(
+        cluster,
+        layout,
+        Settlement(environment, shelf),
+        stores,
+        clock,
+        loop.Config(
+            usage=kafka.money_consumer(layout.group, layout.instance),
+            commands=kafka.reader(layout.group),
+            producer=kafka.money_producer(layout.transactional_id),
+            reader=kafka.reader(layout.group),
+            cluster_id=cluster_id,
+            budget=budget or loop.Budget(),
+            cache_bytes=cache_bytes,
+        ),
+        metrics,
+        crash,
+    )
+
+
+def run(config: Config, cluster: Cluster, stop: threading.Event | None = None) -> None:
+    """Run until SIGTERM or SIGINT. Raises FencedError, PartitionsError."""
+    stop = stop or threading.Event()
+    _stop_on_signals(stop.set)
+    directory = config.home / "stores" / config.environment / config.instance
+    worker = make_worker(
+        cluster,
+        config.topics,
+        config.instance,
+        _stores(directory),
+        SystemClock(),
+        cache_bytes=config.cache_mib << 20,
+    )
+    health = HealthServer(
+        config.host,
+        config.settlement_port,
+        ready=lambda: bool(worker.serving) and not worker.recovering and not worker.stopped,
+        status=lambda: {
+            "serving": sorted(worker.serving),
+            "recovering": worker.recovering,
+            "stopped": dict(worker.stopped),
+        },
+    )
+    health.start()
+    log.info("settlement %s: http://%s:%d/metrics", config.instance, config.host, health.port)
+    loop.settle_down()
+    try:
+        while not stop.is_set():
+            worker.turn()
+    finally:
+        worker.close()
+        health.stop()
+
+
+def _stores(directory: Path) -> RocksStores:
+    directory.mkdir(parents=True, exist_ok=True)
+    return RocksStores(directory)
+
+
+def _stop_on_signals(stop: Callable[[], None]) -> None:
+    if threading.current_thread() is not threading.main_thread():
+        return
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop())

@@ -1,0 +1,96 @@
+"""Problems over HTTP: RFC 9457 `application/problem+json` for every error there is.
+
+Beside the members of the RFC a problem has `code` (a reason code), `field` where one can be named,
+and `request_id`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from drawdown.events.codec import RecordError
+
+PROBLEM_TYPE: Final = "application/problem+json"
+TITLES: Final = {
+    400: "The request is wrong",
+    401: "No valid key",
+    403: "The key may not do this",
+    404: "There is nothing here",
+    405: "Not that way",
+    409: "It conflicts with what was done before",
+    413: "Too large",
+    415: "Not a media type of this door",
+    422: "The same id was used with other content",
+    429: "Too much at once",
+    500: "A fault of ours",
+    503: "Not now",
+}
+
+
+class ProblemError(Exception):
+    """An error to be answered as a problem."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        *,
+        field: str | None = None,
+        retry_after_s: int | None = None,
+        extra: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.code = code
+        self.detail = detail
+        self.field = field
+        self.retry_after_s = retry_after_s
+        self.extra = extra or {}
+
+
+def response(problem: ProblemError, request: Request) -> Response:
+    """The problem as an answer."""
+    body: dict[str, Any] = {
+        "type": "about:blank",
+        "title": TITLES.get(problem.status, "Error"),
+        "status": problem.status,
+        "code": problem.code,
+        "detail": problem.detail,
+        "request_id": getattr(request.state, "request_id", None),
+        **problem.extra,
+    }
+    if problem.field is not None:
+        body["field"] = problem.field
+    headers = {}
+    if problem.retry_after_s is not None:
+        headers["Retry-After"] = str(problem.retry_after_s)
+    if problem.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    return JSONResponse(body, problem.status, headers, PROBLEM_TYPE)
+
+
+def refused(error: RecordError) -> ProblemError:
+    """A record that cannot be, as a problem."""
+    status = 413 if error.reason == "oversized" else 400
+    return ProblemError(status, str(error.reason), error.detail, field=error.field)
+
+
+async def on_problem(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ProblemError)
+    return response(error, request)
+
+
+async def on_record_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RecordError)
+    return response(refused(error), request)
+
+
+async def on_http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "error")
+    return response(ProblemError(error.status_code, code, str(error.detail)), request)
