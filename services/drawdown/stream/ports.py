@@ -113,9 +113,11 @@ class Producer(Protocol):
         *,
         headers: Headers | None = ...,
         timestamp: int = ...,
+        on_delivery: DeliveryCallback | None = ...,
     ) -> None:
-        """Queue one record. `timestamp` (ms; 0: now) counts on a CreateTime topic. Raises
-        BufferError when the local queue is full."""
+        """Queue one record. `timestamp` (ms; 0: now) counts on a CreateTime topic. What became of
+        it is told to `on_delivery`, if given, inside a later `poll`, `flush`, commit or abort.
+        Raises BufferError when the local queue is full."""
 
     def produce_batch(
         self, topic: str, messages: list[dict[str, Any]], partition: int = ...
