@@ -88,6 +88,10 @@ class GrantFacts(Record):
     category: Category
     priority: Count
     effective_at: Timestamp
+    at_once: bool = Field(
+        default=False,
+        description="In effect for all that is decided after it, also for what was appended before",
+    )
     expires_at: Timestamp | None = None
     scope: Scope | None = None
     paid: Amount = Field(description="What was paid for all of it, in the reporting currency")
@@ -106,6 +110,7 @@ class EntryData(Record):
     currency."""
 
     sequence: Count = Field(description="Of the customer's entries, from 1, without a gap")
+    previous: Digest = Field(description="Of the customer's entry before this one")
     cause: Cause
     actor: Identifier | None = Field(default=None, description="Id of the API key")
     source: Identifier | None = Field(default=None, description="Of the usage event")
@@ -130,7 +135,6 @@ class EntryData(Record):
     grant: GrantFacts | None = None
     terms: TermsFacts | None = None
     reason: DimensionValue | None = None
-    previous: Digest
 
 
 class Entry(Record):

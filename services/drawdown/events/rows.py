@@ -34,6 +34,10 @@ class GrantRow(Record):
     priority: Count
     amount: Amount = Field(description="As granted")
     effective_at: Timestamp
+    at_once: bool = Field(
+        default=False,
+        description="In effect for all that is decided after it, also for what was appended before",
+    )
     expires_at: Timestamp | None = None
     scope: Scope | None = None
     paid: Amount = Field(default="0", description="Paid for all of it, in the reporting currency")

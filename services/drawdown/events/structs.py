@@ -70,13 +70,19 @@ def _struct(model: type[BaseModel], checked: bool) -> type[msgspec.Struct]:
         fields,
         frozen=True,
         gc=False,
-        kw_only=True,
+        kw_only=_defaults_first(fields),
         omit_defaults=True,
         forbid_unknown_fields=model.model_config.get("extra") == "forbid",
         tag=tag,
         tag_field=tag_field,
         module=model.__module__,
     )
+
+
+def _defaults_first(fields: list[Any]) -> bool:
+    """Whether a field without a default comes after one with: then none can be positional."""
+    with_default = [len(field) == 3 for field in fields]
+    return with_default != sorted(with_default)
 
 
 def union_of(annotation: Any) -> Any:

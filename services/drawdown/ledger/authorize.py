@@ -21,7 +21,7 @@ from drawdown.ledger.drawdown import available
 from drawdown.ledger.evolve import Rows
 from drawdown.ledger.grants import checked_amount
 from drawdown.ledger.outcome import Decided, Moment
-from drawdown.ledger.prices import Unpriced
+from drawdown.ledger.prices import UnpricedError
 from drawdown.ledger.values import Wallet
 
 LEAST: Final = 1
@@ -45,7 +45,7 @@ def authorize(rows: Rows, command: Authorize, books: Books, now: Moment) -> Deci
             f"price book {book.version!r} has no meter {command.meter!r}",
             "meter",
         )
-    rate = book.prices.match(meter.id, command.dimensions)
+    rate = book.quote(meter, command.dimensions).rate
     if rate is None:
         return Decided(
             answer=_denied(command, now, Reason.UNPRICED, "no rate matches", wallet, book)
@@ -60,19 +60,11 @@ def authorize(rows: Rows, command: Authorize, books: Books, now: Moment) -> Deci
         quantities = {
             name: checked_quantity(name, value) for name, value in estimate.quantities.items()
         }
-        charge = rate.charge(quantities)
-        if isinstance(charge, Unpriced):
-            return Decided(
-                answer=_denied(
-                    command,
-                    now,
-                    Reason.UNPRICED,
-                    f"rate {rate.id!r} has no price for {charge.quantity!r}",
-                    wallet,
-                    book,
-                )
-            )
-        amount = charge.amount
+        try:
+            amount, _ = rate.charge(quantities)
+        except UnpricedError as missing:
+            detail = f"rate {rate.id!r} has no price for {missing.what!r}"
+            return Decided(answer=_denied(command, now, Reason.UNPRICED, detail, wallet, book))
     else:
         amount = LEAST
     there = available(wallet, asset, meter.id, command.dimensions, now.at_ms)

@@ -16,15 +16,21 @@ from typing import Any, Final
 
 from drawdown.events.base import Value, milliseconds
 from drawdown.events.codec import RecordError
+from drawdown.events.entries import PriceFacts
 from drawdown.events.numbers import NumberError, amount_of, plain_text, quantity
 from drawdown.events.pricebook import Asset, CommitRecord, Meter, Rate
 from drawdown.events.reasons import Reason
+from drawdown.events.structs import struct_of
 from drawdown.ledger.prices import EVENTS, CompiledRate, compile_rate
 
 DIMENSIONS_MAX: Final = 32
 DIMENSION_LENGTH_MAX: Final = 256
+QUOTES_MAX: Final = 10_000
 RESERVED: Final = frozenset({"costs"})
 """Fields of `data` that are neither quantity nor dimension."""
+
+
+_PriceFacts = struct_of(PriceFacts)
 
 
 class BookError(ValueError):
@@ -36,32 +42,45 @@ class BookError(ValueError):
         self.detail = detail
 
 
-class Measured(Value, frozen=True):
-    """What a meter makes of an event's data."""
+class Quote(Value, frozen=True):
+    """The rates for a use of a meter, and what an entry says of them."""
 
-    quantities: dict[str, int | Decimal]
-    dimensions: dict[str, str]
+    rate: CompiledRate | None
+    cost_rate: CompiledRate | None
+    exact: PriceFacts
+    rounded: PriceFacts
 
 
-class CompiledMeter(Value, frozen=True):
-    """A meter ready to count."""
+class CompiledMeter:
+    """A meter ready to count, and to find its rates."""
 
-    id: str
-    fields: Mapping[str, str]
+    def __init__(self, meter: Meter, matched: tuple[str, ...] = ()) -> None:
+        self.id = meter.id
+        self.fields = dict(meter.fields)
+        self.matched = matched
+        """The dimensions that any of its rates looks at."""
+        self.quotes: dict[object, Quote] = {}
+        """Remembered by the values of those dimensions."""
 
-    def measure(self, data: Mapping[str, Any]) -> Measured:
-        """Tell quantities from dimensions. Raises RecordError, naming the field.
+    def measure(
+        self, data: Mapping[str, Any]
+    ) -> tuple[dict[str, int | Decimal], dict[str, str], bool]:
+        """The quantities and the dimensions of an event's data; and whether all quantities are
+        whole.
 
-        Of everything that is neither, nothing is kept: null, lists and objects.
+        Of what is neither - null, lists and objects - nothing is kept. Raises RecordError, naming
+        the field.
         """
-        quantities: dict[str, Any] = {}
+        quantities: dict[str, int | Decimal] = {}
         dimensions: dict[str, str] = {}
         fields = self.fields
+        plain = True
         for name, value in data.items():
-            target = fields.get(name)
-            if target is not None:
-                if type(value) is not int or not 0 <= value < 1 << 53:
+            if name in fields:
+                if type(value) is not int or not 0 <= value < 9007199254740992:
                     value = checked_quantity(name, value)
+                    plain = plain and type(value) is int
+                target = fields[name]
                 quantities[target] = quantities[target] + value if target in quantities else value
             elif type(value) is str:
                 if len(value) > DIMENSION_LENGTH_MAX:
@@ -87,7 +106,7 @@ class CompiledMeter(Value, frozen=True):
                 f"{len(dimensions)} dimensions; at most {DIMENSIONS_MAX}",
                 "data",
             )
-        return Measured(quantities, dimensions)
+        return quantities, dimensions, plain
 
 
 def checked_quantity(name: str, value: object) -> Any:
@@ -116,6 +135,10 @@ class Rates:
             group.add(rate, compiled)
         for meter, groups in by_meter.items():
             self._groups[meter] = sorted(groups.values(), key=lambda g: (-len(g.names), g.names))
+
+    def named(self, meter: str) -> set[str]:
+        """The dimensions that the rates of a meter look at."""
+        return {name for group in self._groups.get(meter, ()) for name in group.names}
 
     def match(self, meter: str, dimensions: Mapping[str, str]) -> CompiledRate | None:
         """The rate that prices a use of `meter` with these dimensions."""
@@ -210,6 +233,38 @@ class Book:
                     f"is {rate.asset}; a cost is in the reporting currency, {self.reporting}",
                 )
         self.costs = self._compile_rates("costs", costs)
+        for meter in set(self._meters.values()):
+            meter.matched = tuple(sorted(self.prices.named(meter.id) | self.costs.named(meter.id)))
+
+    def quote(self, meter: CompiledMeter, dimensions: Mapping[str, str]) -> Quote:
+        """The rates for a use of a meter, remembered by the dimensions they look at."""
+        matched = meter.matched
+        key: object
+        if len(matched) == 1:
+            key = dimensions.get(matched[0])  # the model, for most
+        else:
+            key = tuple([dimensions.get(name) for name in matched])
+        quote = meter.quotes.get(key)
+        if quote is None:
+            if len(meter.quotes) >= QUOTES_MAX:
+                meter.quotes.clear()  # dimensions are whatever producers send
+            quote = meter.quotes[key] = self._quote(meter, dimensions)
+        return quote
+
+    def _quote(self, meter: CompiledMeter, dimensions: Mapping[str, str]) -> Quote:
+        rate = self.prices.match(meter.id, dimensions)
+        cost_rate = self.costs.match(meter.id, dimensions)
+        exact, rounded = (
+            _PriceFacts(
+                book=self.version,
+                book_offset=self.offset,
+                rate=None if rate is None else rate.id,
+                rounding=None if rate is None else rounding,
+                cost_rate=None if cost_rate is None else cost_rate.id,
+            )
+            for rounding in ("exact", None if rate is None else rate.rounding)
+        )
+        return Quote(rate, cost_rate, exact, rounded)
 
     def meter(self, event_type: str) -> CompiledMeter | None:
         """The meter that counts events of this type; also found by the meter's own id."""
@@ -219,7 +274,7 @@ class Book:
         found: dict[str, CompiledMeter] = {}
         for meter in meters:
             where = f"meters.{meter.id}"
-            compiled = CompiledMeter(meter.id, dict(meter.fields))
+            compiled = CompiledMeter(meter)
             if reserved := RESERVED & set(meter.fields):
                 raise BookError(
                     f"{where}.fields", f"{sorted(reserved)} have a meaning of their own"
@@ -271,6 +326,8 @@ class Books:
         self._starts = [book.effective_ms for book in self._books]
         self.offset = max((book.offset for book in self._books), default=-1)
         """Of the last commit record that is known."""
+        self.lateness_ms = min((book.lateness_ms for book in self._books), default=-1)
+        """What is no later than this is not too late in any of them."""
 
     def at(self, time_ms: int) -> Book | None:
         """The version in effect at a time; its first instant is included."""

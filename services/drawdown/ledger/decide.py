@@ -1,4 +1,4 @@
-"""Decide: what a usage event, a command or a timer changes, and what is answered.
+"""Decide: what a command or a timer changes, and what is answered; `usage` decides usage events.
 
 Pure: from rows, the record, the price books and the moment to entries and an answer. Nothing is
 read but what is passed in, so that a replay decides the same. What is no fact of the ledger is a
@@ -21,14 +21,12 @@ from drawdown.ledger.authorize import authorize
 from drawdown.ledger.book import Books
 from drawdown.ledger.evolve import Rows, evolve_wallet
 from drawdown.ledger.grants import grant_entry, lapse_entry
-from drawdown.ledger.identity import command_fingerprint, command_key, recall, remember
-from drawdown.ledger.journal import Entry, Sealed, seal
-from drawdown.ledger.outcome import Crossing, Decided, Moment, Origin, crossings
+from drawdown.ledger.identity import command_fingerprint, recall
+from drawdown.ledger.journal import Entry, Origin, Sealed, seal
+from drawdown.ledger.outcome import Crossing, Decided, Moment, crossings
 from drawdown.ledger.terms import terms_entry
-from drawdown.ledger.usage import EARLY_MS_MAX, LATENESS_MS_DEFAULT, decide_usage
+from drawdown.ledger.usage import EARLY_MS_MAX, LATENESS_MS_DEFAULT
 from drawdown.ledger.values import Wallet
-
-__all__ = ["decide_command", "decide_timer", "decide_usage", "refused"]
 
 AUTHORIZE: Final = "authorize"
 ENTRIES: Final[Mapping[str, Callable[..., Entry]]] = {
@@ -41,14 +39,13 @@ _Decision = struct_of(Decision)
 
 
 def decide_command(
-    rows: Rows, command: Command, origin: Origin, books: Books, now: Moment
+    rows: Rows, command: Command, key: bytes, origin: Origin, books: Books, now: Moment
 ) -> Decided:
-    """Decide a command: always with an answer.
+    """Decide a command: always with an answer. `key` is its `command_key`.
 
     Raises RecordError with Reason.CONFLICT for an id that was used before with other content, and
     with other reasons for what cannot be done; `refused` makes the answer of it.
     """
-    key = command_key(command.customer, command.id)
     known = rows.identity(key)
     fingerprint = command_fingerprint(command)
     if known is not None:
@@ -74,7 +71,7 @@ def decide_command(
     entry = ENTRIES[kind](wallet, command, fingerprint, origin, books.at(now.at_ms), now)
     sealed = seal(entry)
     answer = answer_of(sealed)
-    return Decided((sealed,), answer, (key, remember(fingerprint, encode(answer))))
+    return Decided((sealed,), answer, fingerprint + encode(answer))
 
 
 def decide_timer(rows: Rows, customer: str, origin: Origin, books: Books, now: Moment) -> Decided:
@@ -85,16 +82,17 @@ def decide_timer(rows: Rows, customer: str, origin: Origin, books: Books, now: M
     entries: list[Sealed] = []
     crossed: list[Crossing] = []
     for grant in wallet.grants:
-        if grant.expires_ms is None or grant.expires_ms > now.at_ms:
+        terms = grant.terms
+        if terms.expires_ms > now.at_ms or not grant.remaining:
             continue
         # What lapses was there until now: the crossing is measured just before its expiry.
         crossed.extend(
             crossings(
                 wallet,
                 books.at(now.at_ms),
-                grant.asset,
+                terms.asset,
                 grant.remaining,
-                grant.expires_ms - 1,
+                terms.expires_ms - 1,
             )
         )
         sealed = seal(lapse_entry(wallet, grant, origin, now))

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from drawdown.events.base import Value
-from drawdown.ledger.values import NEVER, Account, Grant, Wallet, recognized
+from drawdown.ledger.values import Account, Grant, GrantTerms, Wallet, recognized
 
 PRIORITY_INCLUDED: Final = 50
 """Default priority of a plan's included grants: before top-ups, whichever expires first."""
@@ -23,13 +23,14 @@ Order = tuple[int, int, bool, int, int, str]
 def order(grant: Grant) -> Order:
     """Sort key: priority, soonest expiry, promotional and included before paid, effective time,
     creation, id."""
+    terms = grant.terms
     return (
-        grant.priority,
-        NEVER if grant.expires_ms is None else grant.expires_ms,
-        grant.category == "paid",
-        grant.effective_ms,
-        grant.sequence,
-        grant.id,
+        terms.priority,
+        terms.expires_ms,
+        terms.category == "paid",
+        terms.effective_ms,
+        terms.sequence,
+        terms.id,
     )
 
 
@@ -54,6 +55,8 @@ class Taken(Value, frozen=True):
     overdrawn: int
     revenue: int
     """Recognized by all of it, in the reporting currency."""
+    left: int
+    """What the last of these grants still has: at least that much is still available."""
 
 
 def take(
@@ -74,34 +77,39 @@ def take(
     slices: list[Slice] = []
     left = amount
     revenue = 0
+    rest = 0
     asset = account.asset
     for grant in wallet.grants:
         if not left:
             break
         remaining = grant.remaining
-        if remaining <= 0 or grant.asset != asset or not grant.in_effect(at_ms):
+        terms = grant.terms
+        if (
+            not remaining
+            or terms.asset != asset
+            or not terms.start_ms <= at_ms < terms.expires_ms
+            or (terms.scope is not None and not terms.scope.covers(meter, dimensions))
+        ):
             continue
-        if grant.scope is not None and not grant.scope.covers(meter, dimensions):
-            continue
-        part = min(remaining, left)
-        earned = _earned(grant, part)
-        slices.append(Slice(grant.id, part, earned))
+        part = remaining if remaining < left else left
+        earned = part if terms.paid == terms.amount else _earned(terms, grant, part)
+        slices.append(Slice(terms.id, part, earned))
         revenue += earned
         left -= part
+        rest = remaining - part
     if not left:
-        return Taken(tuple(slices), 0, 0, revenue)
+        return Taken(tuple(slices), 0, 0, revenue, rest)
     credit = min(left, account.credit_left)
     if credit and asset == reporting:
         revenue += credit
-    return Taken(tuple(slices), credit, left - credit, revenue)
+    return Taken(tuple(slices), credit, left - credit, revenue, 0)
 
 
-def _earned(grant: Grant, part: int) -> int:
+def _earned(terms: GrantTerms, grant: Grant, part: int) -> int:
     """Revenue that spending `part` of what remains of a grant recognizes."""
-    spent = grant.amount - grant.held - grant.remaining
-    return recognized(grant.paid, grant.amount, spent + part) - recognized(
-        grant.paid, grant.amount, spent
-    )
+    spent = terms.amount - grant.held - grant.remaining
+    before = recognized(terms.paid, terms.amount, spent)
+    return recognized(terms.paid, terms.amount, spent + part) - before
 
 
 def available(
@@ -111,16 +119,17 @@ def available(
     return wallet.account(asset).credit_left + sum(
         grant.remaining
         for grant in wallet.grants
-        if grant.asset == asset
+        if grant.terms.asset == asset
         and grant.in_effect(at_ms)
-        and (grant.scope is None or grant.scope.covers(meter, dimensions))
+        and (grant.terms.scope is None or grant.terms.scope.covers(meter, dimensions))
     )
 
 
-def spendable(wallet: Wallet, asset: str, at_ms: int) -> int:
-    """What could be spent on anything at all in scope of some grant: `available` on the API."""
-    total = wallet.account(asset).credit_left
+def spendable(wallet: Wallet, account: Account, at_ms: int) -> int:
+    """What could be spent at all, in scope of some grant: `available` on the API."""
+    waiting = 0
     for grant in wallet.grants:
-        if grant.asset == asset and grant.in_effect(at_ms):
-            total += grant.remaining
-    return total
+        terms = grant.terms
+        if not terms.start_ms <= at_ms < terms.expires_ms and terms.asset == account.asset:
+            waiting += grant.remaining
+    return account.unspent - waiting + account.credit_left

@@ -14,8 +14,8 @@ from drawdown.events.reasons import Reason
 from drawdown.events.structs import struct_of
 from drawdown.ledger.book import Book
 from drawdown.ledger.drawdown import PRIORITY_DEFAULT, PRIORITY_INCLUDED, Slice
-from drawdown.ledger.journal import Entry
-from drawdown.ledger.outcome import Moment, Origin
+from drawdown.ledger.journal import Entry, Origin
+from drawdown.ledger.outcome import Moment
 from drawdown.ledger.rows import scope_of, scope_record
 from drawdown.ledger.values import GRANTS_MAX, Grant, Wallet, recognized
 
@@ -50,7 +50,7 @@ def grant_entry(
             Reason.INVALID, "is not after the grant takes effect, nor after now", "expires_at"
         )
     grant_id = command.grant_id or command.id
-    if any(grant.id == grant_id for grant in wallet.grants):
+    if any(grant.terms.id == grant_id for grant in wallet.grants):
         raise RecordError(
             Reason.INVALID, f"the wallet has a live grant {grant_id!r}; use another id", "grant_id"
         )
@@ -70,8 +70,8 @@ def grant_entry(
         sequence=wallet.sequence + 1,
         kind="grant",
         at_ms=now.at_ms,
-        cause=origin.cause,
-        actor=origin.actor,
+        previous=wallet.digest,
+        origin=origin,
         id=command.id,
         fingerprint=fingerprint.hex(),
         asset=command.asset,
@@ -86,13 +86,13 @@ def grant_entry(
             category=command.category,
             priority=_priority(command),
             effective_at=moment(effective_ms),
+            at_once=command.effective_at is None,
             expires_at=None if expires_ms is None else moment(expires_ms),
             scope=scope_record(scope_of(command.scope)),
             paid=amount_text(paid),
             metadata=command.metadata,
         ),
         reason=command.reason,
-        previous=wallet.digest,
     )
 
 
@@ -156,17 +156,17 @@ def _paid(command: GrantCommand, amount: int, book: Book | None) -> int:
 
 def lapse_entry(wallet: Wallet, grant: Grant, origin: Origin, now: Moment) -> Entry:
     """The entry of a grant whose time is over: what is left of it is gone."""
-    account = wallet.account(grant.asset)
+    account = wallet.account(grant.terms.asset)
     return Entry(
         customer=wallet.customer,
         sequence=wallet.sequence + 1,
         kind="lapse",
         at_ms=now.at_ms,
-        cause=origin.cause,
-        asset=grant.asset,
+        previous=wallet.digest,
+        origin=origin,
+        asset=grant.terms.asset,
         amount=grant.remaining,
         before=account.balance,
         after=account.balance - grant.remaining,
-        slices=(Slice(grant.id, grant.remaining, 0),),
-        previous=wallet.digest,
+        slices=(Slice(grant.terms.id, grant.remaining, 0),),
     )

@@ -52,9 +52,5 @@ class Remembered(Value, frozen=True):
     """Of a usage event: `sequence asset amount`, in pico-units; of a command: its decision."""
 
 
-def remember(fingerprint: bytes, result: bytes) -> bytes:
-    return fingerprint + result
-
-
 def recall(value: bytes) -> Remembered:
     return Remembered(value[:FINGERPRINT_BYTES], value[FINGERPRINT_BYTES:])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from drawdown.events.base import Value
 from drawdown.events.decisions import Decision
-from drawdown.events.entries import Cause
 from drawdown.ledger.book import Book
 from drawdown.ledger.drawdown import spendable
 from drawdown.ledger.journal import Sealed
@@ -18,15 +17,6 @@ class Moment(Value, frozen=True):
     """Append time of the record: the engine's only clock."""
     usage_lag_records: int = 0
     usage_lag_ms: int = 0
-
-
-class Origin(Value, frozen=True):
-    """Where a record came from."""
-
-    cause: Cause
-    actor: str | None = None
-    answered: bool = False
-    """Someone waits for the decision."""
 
 
 class Crossing(Value, frozen=True):
@@ -44,29 +34,31 @@ class Decided(Value, frozen=True):
 
     entries: tuple[Sealed, ...] = ()
     answer: Decision | None = None
-    identity: tuple[bytes, bytes] | None = None
-    """What to remember: key and value."""
+    identity: bytes | None = None
+    """What to remember under the record's identity."""
     crossed: tuple[Crossing, ...] = ()
     unpriced: str | None = None
     """What had no price."""
     overdrawn: int = 0
+    repeated: bytes | None = None
+    """The first result of a usage event that was decided before."""
 
 
 def crossings(
-    wallet: Wallet, book: Book | None, asset: str, spent: int, at_ms: int
+    wallet: Wallet, book: Book | None, asset: str, spent: int, at_ms: int, left: int = 0
 ) -> tuple[Crossing, ...]:
     """The thresholds that spending `spent` of what is available crosses, from above.
 
     A threshold is crossed when it was met before and is not after, so that it is told once per
     crossing and arms itself again, with no state to keep. The wallet's own thresholds replace the
-    book's.
+    book's. `left` is known to be available still: no threshold up to it can be crossed.
     """
     thresholds = wallet.thresholds.get(asset)
     if thresholds is None:
         thresholds = book.thresholds.get(asset, ()) if book is not None else ()
-    if not thresholds or not spent:
+    if not thresholds or left >= thresholds[0] or not spent:
         return ()
-    before = spendable(wallet, asset, at_ms)
+    before = spendable(wallet, wallet.account(asset), at_ms)
     after = before - spent
     return tuple(
         Crossing(asset, threshold, before, after, wallet.sequence + 1)

@@ -24,17 +24,12 @@ EVENTS: Final = "events"
 Quantities = Mapping[str, int | Decimal]
 
 
-class Charge(Value, frozen=True):
-    """What a rate makes of quantities. `rounding` is `exact` where nothing was rounded."""
+class UnpricedError(Exception):
+    """Something that was used has no price. `what` says what."""
 
-    amount: int
-    rounding: str
-
-
-class Unpriced(Value, frozen=True):
-    """The rate has no price for a quantity that was used."""
-
-    quantity: str
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+        self.what = what
 
 
 class CompiledRate(Value, frozen=True):
@@ -42,49 +37,56 @@ class CompiledRate(Value, frozen=True):
 
     id: str
     asset: str
-    match: Mapping[str, str]
     weights: Mapping[str, int]
+    per_event: int
+    """The weight of the event itself, which every event has one of."""
     denominator: int
     """Also divides by the rounding step: the quotient counts steps."""
     step: int
     """What a charge is a multiple of, in pico-units."""
     rounding: str
+    """How it is rounded, as entries say it."""
     mode: str
 
-    def charge(self, quantities: Quantities) -> Charge | Unpriced:
+    def charge(self, quantities: Quantities) -> tuple[int, bool]:
+        """The amount, and whether it is exact (else it was rounded, once).
+
+        Raises UnpricedError for a quantity that was used and has no price here.
+        """
         total = 0
-        denominator = self.denominator
         weights = self.weights
         for name, quantity in quantities.items():
-            weight = weights.get(name)
-            if weight is None:
-                if quantity and name != EVENTS:
-                    return Unpriced(name)
-            elif type(quantity) is int:
-                total += quantity * weight
-            else:
+            try:
+                weight = weights[name]
+            except KeyError:
+                if quantity:
+                    raise UnpricedError(name) from None
+                continue
+            if type(quantity) is not int:
                 return self._charge_fractions(quantities)
-        if weight := weights.get(EVENTS):
-            total += weight
-        steps, rest = divmod(total, denominator)
-        if not rest:
-            return Charge(steps * self.step, "exact")
-        return Charge(rounded(steps, rest, denominator, self.mode) * self.step, self.rounding)
+            total += quantity * weight
+        total += self.per_event
+        if self.denominator == 1:
+            return total * self.step, True
+        return self._rounded(total, self.denominator)
 
-    def _charge_fractions(self, quantities: Quantities) -> Charge | Unpriced:
+    def _charge_fractions(self, quantities: Quantities) -> tuple[int, bool]:
         """The same with quantities that have decimal places."""
-        total = Fraction(self.weights.get(EVENTS, 0))
+        total = Fraction(self.per_event)
         for name, quantity in quantities.items():
             weight = self.weights.get(name)
             if weight is not None:
                 total += Fraction(quantity) * weight
-            elif quantity and name != EVENTS:
-                return Unpriced(name)
+            elif quantity:
+                raise UnpricedError(name)
         total /= self.denominator
-        steps, rest = divmod(total.numerator, total.denominator)
+        return self._rounded(total.numerator, total.denominator)
+
+    def _rounded(self, total: int, denominator: int) -> tuple[int, bool]:
+        steps, rest = divmod(total, denominator)
         if not rest:
-            return Charge(steps * self.step, "exact")
-        return Charge(rounded(steps, rest, total.denominator, self.mode) * self.step, self.rounding)
+            return steps * self.step, True
+        return rounded(steps, rest, denominator, self.mode) * self.step, False
 
 
 def rounded(whole: int, rest: int, denominator: int, mode: str) -> int:
@@ -111,14 +113,15 @@ def compile_rate(rate: Rate, scale: int) -> CompiledRate:
     step = 10 ** (PLACES - places)
     fractions = {name: Fraction(price) * UNIT / per / step for name, (price, per) in prices.items()}
     denominator = lcm(*(fraction.denominator for fraction in fractions.values()))
+    weights = {
+        name: fraction.numerator * (denominator // fraction.denominator)
+        for name, fraction in fractions.items()
+    }
     return CompiledRate(
         id=rate.id,
         asset=rate.asset,
-        match=dict(rate.match),
-        weights={
-            name: fraction.numerator * (denominator // fraction.denominator)
-            for name, fraction in fractions.items()
-        },
+        per_event=weights.pop(EVENTS, 0),
+        weights=weights,
         denominator=denominator,
         step=step,
         rounding=f"{rate.rounding.mode}:{places}",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from drawdown.events.base import KEY_SEPARATOR
 from drawdown.events.codec import encode
 from drawdown.ledger.decide import answer_of
-from drawdown.ledger.identity import command_key, remember
+from drawdown.ledger.identity import command_key
 from drawdown.ledger.journal import Sealed
 from drawdown.ledger.usage import usage_result
 
@@ -22,6 +22,6 @@ def identity_of(sealed: Sealed) -> tuple[bytes, bytes] | None:
     fingerprint = bytes.fromhex(entry.fingerprint)
     if entry.source is not None:
         key = f"{entry.customer}{KEY_SEPARATOR}{entry.source}{KEY_SEPARATOR}{entry.id}".encode()
-        return key, remember(fingerprint, usage_result(entry))
+        return key, fingerprint + usage_result(entry)
     key = command_key(entry.customer, entry.id)
-    return key, remember(fingerprint, encode(answer_of(sealed)))
+    return key, fingerprint + encode(answer_of(sealed))

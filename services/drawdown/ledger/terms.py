@@ -10,8 +10,8 @@ from drawdown.events.reasons import Reason
 from drawdown.events.structs import struct_of
 from drawdown.ledger.book import Book
 from drawdown.ledger.grants import checked_amount
-from drawdown.ledger.journal import Entry
-from drawdown.ledger.outcome import Moment, Origin
+from drawdown.ledger.journal import Entry, Origin
+from drawdown.ledger.outcome import Moment
 from drawdown.ledger.values import Wallet
 
 _TermsFacts = struct_of(TermsFacts)
@@ -49,11 +49,10 @@ def terms_entry(
         sequence=wallet.sequence + 1,
         kind="terms",
         at_ms=now.at_ms,
-        cause=origin.cause,
-        actor=origin.actor,
+        previous=wallet.digest,
+        origin=origin,
         id=command.id,
         fingerprint=fingerprint.hex(),
         terms=_TermsFacts(credit_limits=limits, thresholds=thresholds),
         reason=command.reason,
-        previous=wallet.digest,
     )

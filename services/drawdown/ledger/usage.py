@@ -7,10 +7,11 @@ is none - is a `RecordError`, which the caller turns into a dead letter.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any, Final
 
-from drawdown.events.base import at_text, milliseconds, moment
+from drawdown.events.base import EPOCH, MILLISECOND, at_text, moment
 from drawdown.events.codec import RecordError
 from drawdown.events.decisions import Decision
 from drawdown.events.entries import PriceFacts, UsageFacts
@@ -22,15 +23,15 @@ from drawdown.events.numbers import (
     plain_text,
 )
 from drawdown.events.reasons import Reason
-from drawdown.events.structs import struct_of
+from drawdown.events.structs import replaced, struct_of
 from drawdown.events.usage import UsageEvent
-from drawdown.ledger.book import Book, Books, Measured
+from drawdown.ledger.book import Book, Books, Quote
 from drawdown.ledger.drawdown import take
 from drawdown.ledger.evolve import Rows
-from drawdown.ledger.identity import recall, remember, usage_fingerprint, usage_key
-from drawdown.ledger.journal import Entry, seal
-from drawdown.ledger.outcome import Decided, Moment, Origin, crossings
-from drawdown.ledger.prices import Unpriced
+from drawdown.ledger.identity import recall, usage_fingerprint
+from drawdown.ledger.journal import Entry, Origin, seal
+from drawdown.ledger.outcome import Decided, Moment, crossings
+from drawdown.ledger.prices import Quantities, UnpricedError
 from drawdown.ledger.values import Wallet
 
 EARLY_MS_MAX: Final = 300_000
@@ -40,29 +41,29 @@ REPORTED: Final = "reported"
 """What stands for the cost rate where the event stated its costs."""
 COSTS: Final = "costs"
 COSTS_MAX: Final = 32
-NO_RATE: Final = Unpriced("no rate matches")
-REPEATED: Final = Decided()
-"""A usage event that was debited before, and nobody waits: nothing happens."""
-
 _Decision = struct_of(Decision)
-_UsageFacts = struct_of(UsageFacts)
-_PriceFacts = struct_of(PriceFacts)
+_UsageFacts: Callable[..., UsageFacts] = struct_of(UsageFacts)
 
 
 def decide_usage(
-    rows: Rows, event: UsageEvent, origin: Origin, books: Books, now: Moment
+    rows: Rows, event: UsageEvent, key: bytes, origin: Origin, books: Books, now: Moment
 ) -> Decided:
     """Debit a usage event: priced by its own time, drawn from what is in effect at `now`.
 
-    Raises RecordError for what goes to the dead letters.
+    `key` is the event's `usage_key`. Raises RecordError for what goes to the dead letters.
     """
-    key = usage_key(event)
     fingerprint = usage_fingerprint(event)
     known = rows.identity(key)
     if known is not None:
-        return _repeated_usage(event, origin, known, fingerprint, now)
-    event_ms = now.at_ms if event.time is None else milliseconds(event.time)
-    book = _book_for(books, event_ms, now.at_ms)
+        return _repeated(event, known, fingerprint)
+    at_ms = now.at_ms
+    time = event.time
+    if time is None:
+        time = moment(at_ms)
+        event_ms = at_ms
+    else:
+        event_ms = (time - EPOCH) // MILLISECOND
+    book = _book_for(books, event_ms, at_ms)
     meter = book.meter(event.type)
     if meter is None:
         raise RecordError(
@@ -70,53 +71,49 @@ def decide_usage(
             f"no meter of price book {book.version!r} counts {event.type!r}",
             "type",
         )
-    measured = meter.measure(event.data)
-    wallet = rows.row(event.subject) or Wallet(event.subject)
-    cost, cost_rate = _cost(book, meter.id, measured, event.data)
+    quantities, dimensions, plain = meter.measure(event.data)
     usage = _UsageFacts(
-        meter=meter.id,
-        time=moment(event_ms) if event.time is None else event.time,
-        quantities={
-            name: value if type(value) is int else plain_text(value)
-            for name, value in measured.quantities.items()
-        },
-        dimensions=measured.dimensions,
+        meter.id,
+        time,
+        quantities if plain else {name: _stated(value) for name, value in quantities.items()},
+        dimensions,
     )
-    rate = book.prices.match(meter.id, measured.dimensions)
-    charge = NO_RATE if rate is None else rate.charge(measured.quantities)
-    if isinstance(charge, Unpriced):
-        return _unpriced(
-            wallet, event, origin, book, usage, charge, cost, cost_rate, fingerprint, now
-        )
-    assert rate is not None
-    asset = rate.asset
-    account = wallet.account(asset)
-    amount = charge.amount
+    quote = book.quote(meter, dimensions)
+    wallet = rows.row(event.subject) or Wallet(event.subject)
+    facts, cost = _cost(quote, quantities, event.data)
+    rate = quote.rate
+    try:
+        if rate is None:
+            raise UnpricedError("no rate matches")
+        amount, exact = rate.charge(quantities)
+    except UnpricedError as missing:
+        unpriced = replaced(facts or quote.exact, rate=None, rounding=None, unpriced=missing.what)
+        return _unpriced(wallet, event, origin, usage, unpriced, cost, fingerprint, now)
     if amount < 0:
         raise RecordError(
             Reason.BAD_QUANTITY, f"rate {rate.id!r} makes it {amount_text(amount)}: below zero"
         )
-    taken = take(wallet, account, amount, meter.id, measured.dimensions, now.at_ms, book.reporting)
+    if facts is None:
+        facts = quote.exact if exact else quote.rounded
+    else:
+        facts = replaced(facts, rounding="exact" if exact else rate.rounding)
+    asset = rate.asset
+    account = wallet.account(asset)
+    taken = take(wallet, account, amount, meter.id, dimensions, at_ms, book.reporting)
     before = account.balance
     sealed = seal(
         Entry(
             event.subject,
             wallet.sequence + 1,
             "debit",
-            now.at_ms,
-            origin.cause,
-            origin.actor,
+            at_ms,
+            wallet.digest,
+            origin,
             event.source,
             event.id,
             fingerprint.hex(),
             usage,
-            _PriceFacts(
-                book=book.version,
-                book_offset=book.offset,
-                rate=rate.id,
-                rounding=charge.rounding,
-                cost_rate=cost_rate,
-            ),
+            facts,
             asset,
             amount,
             before,
@@ -126,22 +123,20 @@ def decide_usage(
             taken.overdrawn,
             taken.revenue,
             cost,
-            previous=wallet.digest,
-        )
+        ),
+        account.balance_text,
     )
     return Decided(
         (sealed,),
-        _usage_answer(event, sealed.entry, now) if origin.answered else None,
-        (key, remember(fingerprint, usage_result(sealed.entry))),
-        crossings(wallet, book, asset, amount - taken.overdrawn, now.at_ms),
+        None,
+        fingerprint + usage_result(sealed.entry),
+        crossings(wallet, book, asset, amount - taken.overdrawn, at_ms, taken.left),
         None,
         taken.overdrawn,
     )
 
 
-def _repeated_usage(
-    event: UsageEvent, origin: Origin, known: bytes, fingerprint: bytes, now: Moment
-) -> Decided:
+def _repeated(event: UsageEvent, known: bytes, fingerprint: bytes) -> Decided:
     before = recall(known)
     if before.fingerprint != fingerprint:
         raise RecordError(
@@ -149,45 +144,72 @@ def _repeated_usage(
             f"event {event.id!r} of source {event.source!r} was used before with other content",
             "id",
         )
-    if not origin.answered:
-        return REPEATED
-    sequence, asset, amount = before.result.decode().split(" ")
-    return Decided(
-        answer=_Decision(
-            kind="usage",
-            id=event.id,
-            customer=event.subject,
-            command="usage",
-            at=moment(now.at_ms),
-            allowed=True,
-            reason=Reason.DUPLICATE,
-            asset=asset or None,
-            amount=amount_text(int(amount)) if asset else None,
-            sequence=int(sequence),
-            duplicate=True,
-        )
+    return Decided(repeated=before.result)
+
+
+def usage_result(entry: Entry) -> bytes:
+    """What is remembered of a usage event's entry, to answer the same event again."""
+    return b"%d %b %d" % (entry.sequence, (entry.asset or "").encode(), entry.amount)
+
+
+def usage_answer(event: UsageEvent, result: bytes, now: Moment, *, repeated: bool) -> Decision:
+    """The answer to a usage event whose producer asked for one."""
+    sequence, asset, amount = result.decode().split(" ")
+    reason = Reason.OK if asset else Reason.UNPRICED
+    return _Decision(
+        kind="usage",
+        id=event.id,
+        customer=event.subject,
+        command="usage",
+        at=moment(now.at_ms),
+        allowed=True,
+        reason=Reason.DUPLICATE if repeated else reason,
+        asset=asset or None,
+        amount=amount_text(int(amount)) if asset else None,
+        sequence=int(sequence),
+        duplicate=repeated,
     )
+
+
+def usage_refused(event: UsageEvent, error: RecordError, now: Moment) -> Decision:
+    """The answer where the event went to the dead letters."""
+    return _Decision(
+        kind="usage",
+        id=event.id,
+        customer=event.subject,
+        command="usage",
+        at=moment(now.at_ms),
+        allowed=False,
+        reason=error.reason,
+        detail=error.detail,
+        field=error.field,
+    )
+
+
+def _stated(value: int | Decimal) -> int | str:
+    return value if isinstance(value, int) else plain_text(value)
 
 
 def _book_for(books: Books, event_ms: int, at_ms: int) -> Book:
     """The book in effect at the event's time, if that time is within bounds."""
-    current = books.at(at_ms)
     late_ms = at_ms - event_ms
-    lateness_ms = current.lateness_ms if current else LATENESS_MS_DEFAULT
-    if late_ms > lateness_ms:
-        raise RecordError(
-            Reason.TOO_LATE,
-            f"{at_text(event_ms)} is {late_ms // 1000} s back; at most {lateness_ms // 1000} s"
-            f" ({lateness_ms // 86_400_000} days) are accepted",
-            "time",
-        )
-    if -late_ms > EARLY_MS_MAX:
-        raise RecordError(
-            Reason.TOO_EARLY,
-            f"{at_text(event_ms)} is {-late_ms // 1000} s ahead of its arrival; at most"
-            f" {EARLY_MS_MAX // 1000} s are accepted",
-            "time",
-        )
+    if late_ms > books.lateness_ms or late_ms < -EARLY_MS_MAX:
+        current = books.at(at_ms)
+        lateness_ms = current.lateness_ms if current else LATENESS_MS_DEFAULT
+        if late_ms > lateness_ms:
+            raise RecordError(
+                Reason.TOO_LATE,
+                f"{at_text(event_ms)} is {late_ms // 1000} s back; at most {lateness_ms // 1000} s"
+                f" ({lateness_ms // 86_400_000} days) are accepted",
+                "time",
+            )
+        if -late_ms > EARLY_MS_MAX:
+            raise RecordError(
+                Reason.TOO_EARLY,
+                f"{at_text(event_ms)} is {-late_ms // 1000} s ahead of its arrival; at most"
+                f" {EARLY_MS_MAX // 1000} s are accepted",
+                "time",
+            )
     book = books.at(event_ms)
     if book is None:
         raise RecordError(
@@ -197,19 +219,19 @@ def _book_for(books: Books, event_ms: int, at_ms: int) -> Book:
 
 
 def _cost(
-    book: Book, meter: str, measured: Measured, data: dict[str, Any]
-) -> tuple[int, str | None]:
-    """What the usage cost us, in the reporting currency, and the rate that says so."""
-    reported = data.get(COSTS)
-    if reported is not None:
-        return _reported_cost(reported), REPORTED
-    rate = book.costs.match(meter, measured.dimensions)
-    if rate is None:
-        return 0, None
-    charge = rate.charge(measured.quantities)
-    if isinstance(charge, Unpriced):
-        return 0, None
-    return charge.amount, rate.id
+    quote: Quote, quantities: Quantities, data: dict[str, Any]
+) -> tuple[PriceFacts | None, int]:
+    """What the usage cost us, in the reporting currency, as reported or by rate; and what the
+    entry says of it, where that is not what the quote says."""
+    if COSTS in data:
+        return replaced(quote.exact, cost_rate=REPORTED), _reported_cost(data[COSTS])
+    if quote.cost_rate is None:
+        return None, 0
+    try:
+        cost, _ = quote.cost_rate.charge(quantities)
+    except UnpricedError:
+        return replaced(quote.exact, cost_rate=None), 0
+    return None, cost
 
 
 def _reported_cost(reported: object) -> int:
@@ -237,11 +259,9 @@ def _unpriced(
     wallet: Wallet,
     event: UsageEvent,
     origin: Origin,
-    book: Book,
     usage: UsageFacts,
-    missing: Unpriced,
+    facts: PriceFacts,
     cost: int,
-    cost_rate: str | None,
     fingerprint: bytes,
     now: Moment,
 ) -> Decided:
@@ -252,45 +272,18 @@ def _unpriced(
             wallet.sequence + 1,
             "unpriced",
             now.at_ms,
-            origin.cause,
-            origin.actor,
+            wallet.digest,
+            origin,
             event.source,
             event.id,
             fingerprint.hex(),
             usage,
-            _PriceFacts(
-                book=book.version,
-                book_offset=book.offset,
-                cost_rate=cost_rate,
-                unpriced=missing.quantity,
-            ),
+            facts,
             cost=cost,
-            previous=wallet.digest,
         )
     )
     return Decided(
         (sealed,),
-        _usage_answer(event, sealed.entry, now) if origin.answered else None,
-        (usage_key(event), remember(fingerprint, usage_result(sealed.entry))),
-        unpriced=missing.quantity,
-    )
-
-
-def usage_result(entry: Entry) -> bytes:
-    """What is remembered of a usage event's entry, to answer the same event again."""
-    return f"{entry.sequence} {entry.asset or ''} {entry.amount}".encode()
-
-
-def _usage_answer(event: UsageEvent, entry: Entry, now: Moment) -> Decision:
-    return _Decision(
-        kind="usage",
-        id=event.id,
-        customer=event.subject,
-        command="usage",
-        at=moment(now.at_ms),
-        allowed=True,
-        reason=Reason.OK if entry.kind == "debit" else Reason.UNPRICED,
-        asset=entry.asset,
-        amount=None if entry.asset is None else amount_text(entry.amount),
-        sequence=entry.sequence,
+        identity=fingerprint + usage_result(sealed.entry),
+        unpriced=facts.unpriced,
     )

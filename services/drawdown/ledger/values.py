@@ -2,6 +2,9 @@
 
 Amounts are integers of 10^-12 of their asset (`events.numbers`); times are Unix milliseconds. A
 wallet is never changed: `evolve` makes the next one. Nothing here knows bytes, topics or clocks.
+
+Every debit writes the wallet it changed, so a value carries the text it is written with, made when
+the value is made: most of a wallet did not change.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from typing import Final
 
 from drawdown.events.base import Value
 from drawdown.events.commands import Category
+from drawdown.events.numbers import amount_text
 
 GENESIS: Final = "0" * 64
 """What the first entry of a customer has as its previous digest."""
@@ -33,28 +37,54 @@ class Scope(Value, frozen=True):
         return all(dimensions.get(name) in values for name, values in self.dimensions)
 
 
-class Grant(Value, frozen=True):
-    """A live grant. It is in effect from `effective_ms`, included, to `expires_ms`, excluded."""
+class GrantTerms(Value, frozen=True):
+    """What a grant was given with; it never changes.
+
+    In effect from `start_ms`, included, to `expires_ms`, excluded (`NEVER` where it has none).
+    """
 
     id: str
     asset: str
     category: Category
     priority: int
     amount: int
-    remaining: int
-    held: int
     effective_ms: int
-    expires_ms: int | None
+    start_ms: int
+    """`effective_ms`; or 0 for a grant that is in effect at once: what was appended a moment before
+    it and is decided after it may draw from it."""
+    expires_ms: int
     scope: Scope | None
     paid: int
     """For all of it, in the reporting currency."""
     sequence: int
     metadata: tuple[tuple[str, str], ...] = ()
-    terms_json: str = ""
-    """All but `held` and `remaining` as `rows` writes it: derived, made once per grant."""
+    json: str = ""
+    """As `rows` writes it: an object without its end."""
+
+
+class Grant(Value, frozen=True):
+    """A live grant: balance with terms."""
+
+    terms: GrantTerms
+    remaining: int
+    """Neither spent nor held."""
+    held: int
+    json: str
+    """As `rows` writes it."""
 
     def in_effect(self, at_ms: int) -> bool:
-        return self.effective_ms <= at_ms and (self.expires_ms is None or at_ms < self.expires_ms)
+        return self.terms.start_ms <= at_ms < self.terms.expires_ms
+
+    def with_left(self, remaining: int, held: int) -> Grant:
+        """The same grant with other amounts remaining and held."""
+        return live_grant(self.terms, remaining, held)
+
+
+def live_grant(terms: GrantTerms, remaining: int, held: int = 0) -> Grant:
+    """A grant of these terms with this much left."""
+    said = f',"held":"{amount_text(held)}"' if held else ""
+    json = f'{terms.json}{said},"remaining":"{amount_text(remaining)}"}}'
+    return Grant(terms, remaining, held, json)
 
 
 def recognized(paid: int, amount: int, spent: int) -> int:
@@ -75,6 +105,10 @@ class Account(Value, frozen=True):
     """A wallet's holdings of one asset, and the totals of all that ever moved in it."""
 
     asset: str
+    balance: int = 0
+    """Unspent grants less credit used and overdrawn: negative where more was used than was there.
+    Every entry's `before` and `after`."""
+    balance_text: str = "0"
     unspent: int = 0
     held: int = 0
     credit_limit: int = 0
@@ -83,11 +117,6 @@ class Account(Value, frozen=True):
     granted: int = 0
     debited: int = 0
     lapsed: int = 0
-
-    @property
-    def balance(self) -> int:
-        """What the customer is worth here: negative where more was used than there was."""
-        return self.unspent - self.credit_used - self.overdrawn
 
     @property
     def credit_left(self) -> int:
@@ -126,11 +155,8 @@ class Wallet(Value, frozen=True):
     @property
     def due_ms(self) -> int | None:
         """When the next grant expires: the wallet's timer."""
-        return min(
-            (
-                grant.expires_ms
-                for grant in self.grants
-                if grant.expires_ms is not None and grant.remaining
-            ),
-            default=None,
-        )
+        due_ms = NEVER
+        for grant in self.grants:
+            if grant.terms.expires_ms < due_ms and grant.remaining:
+                due_ms = grant.terms.expires_ms
+        return None if due_ms == NEVER else due_ms

@@ -25,19 +25,19 @@ from drawdown.events.codec import (
     decode_usage,
     encode,
 )
-from drawdown.events.entries import Cause
 from drawdown.events.notices import LowBalance, LowBalanceData, Notice, NoticeData
 from drawdown.events.numbers import amount_text
 from drawdown.events.reasons import Reason
 from drawdown.events.structs import struct_of
 from drawdown.events.usage import UsageEvent
-from drawdown.ledger.decide import decide_command, decide_timer, decide_usage, refused
+from drawdown.ledger.decide import decide_command, decide_timer, refused
 from drawdown.ledger.evolve import evolve
 from drawdown.ledger.identity import command_key, usage_key
-from drawdown.ledger.journal import Sealed, unseal
-from drawdown.ledger.outcome import Crossing, Decided, Moment, Origin
+from drawdown.ledger.journal import Origin, Sealed, unseal
+from drawdown.ledger.outcome import Crossing, Decided, Moment
 from drawdown.ledger.replay import identity_of
 from drawdown.ledger.rows import Row, row_bytes, row_of
+from drawdown.ledger.usage import decide_usage, usage_answer, usage_refused, usage_result
 from drawdown.settlement.books import BookShelf
 from drawdown.stream.application import (
     COMMANDS,
@@ -56,7 +56,6 @@ ACTOR: Final = "actor"
 """Header that names the API key a record came in by."""
 REPLY_TO: Final = "reply_to"
 
-_Cause = struct_of(Cause)
 _LowBalance = struct_of(LowBalance)
 _LowBalanceData = struct_of(LowBalanceData)
 _Notice = struct_of(Notice)
@@ -100,17 +99,12 @@ class Settlement:
 
     def decide(self, item: Item, view: View, effects: Effects, lag: Lag) -> None:
         record = item.record
-        headers = record.headers
-        if headers is None:
-            actor, answered = None, False
-        else:
-            actor_bytes = record.header(ACTOR)
-            actor = None if actor_bytes is None else actor_bytes.decode("utf-8", "replace")[:256]
-            answered = record.header(REPLY_TO) is not None
+        actor = record.header(ACTOR) if record.headers is not None else None
         origin = Origin(
-            _Cause(topic=TOPICS[record.input], partition=record.partition, offset=record.offset),
-            actor,
-            answered,
+            TOPICS[record.input],
+            record.partition,
+            record.offset,
+            actor=None if actor is None else actor.decode("utf-8", "replace")[:256],
         )
         if record.input == USAGE:
             self._decide_usage(item, origin, view, effects)
@@ -118,27 +112,40 @@ class Settlement:
             self._decide_command(item, origin, view, effects, lag)
 
     def _decide_usage(self, item: Item, origin: Origin, view: View, effects: Effects) -> None:
+        record = item.record
         event: UsageEvent = item.content
-        now = Moment(item.record.at_ms)
-        decided = decide_usage(view, event, origin, self._shelf.books, now)
-        if decided.entries:
-            self._apply(event.subject, decided, view, effects, now)
-        if decided.answer is not None:
-            effects.answer(item.record, encode(decided.answer))
+        (key,) = item.identity_keys
+        now = Moment(record.at_ms)
+        answered = record.headers is not None and record.header(REPLY_TO) is not None
+        try:
+            decided = decide_usage(view, event, key, origin, self._shelf.books, now)
+        except RecordError as error:
+            if answered:
+                effects.answer(record, encode(usage_refused(event, error, now)))
+            raise
+        result = decided.repeated
+        if result is None:
+            self._apply(event.subject, key, decided, view, effects, now)
+        if answered:
+            repeated = result is not None
+            if result is None:
+                result = usage_result(decided.entries[0].entry)
+            effects.answer(record, encode(usage_answer(event, result, now, repeated=repeated)))
 
     def _decide_command(
         self, item: Item, origin: Origin, view: View, effects: Effects, lag: Lag
     ) -> None:
         command: Command = item.content
+        (key,) = item.identity_keys
         now = Moment(item.record.at_ms, lag.records, lag.age_ms)
         try:
-            decided = decide_command(view, command, origin, self._shelf.books, now)
+            decided = decide_command(view, command, key, origin, self._shelf.books, now)
         except RecordError as error:
             effects.answer(item.record, encode(refused(command, error, now)))
             if error.reason == Reason.CONFLICT:
                 raise
             return
-        self._apply(command.customer, decided, view, effects, now)
+        self._apply(command.customer, key, decided, view, effects, now)
         if decided.answer is not None:
             effects.answer(item.record, encode(decided.answer))
 
@@ -147,15 +154,21 @@ class Settlement:
         due_ms = None if row is None else self.due_ms(row)
         if due_ms is None:
             return
-        origin = Origin(_Cause(timer="expiry", due_at=moment(due_ms)))
         now = Moment(at_ms)
+        origin = Origin(timer="expiry", due_ms=due_ms)
         decided = decide_timer(view, key, origin, self._shelf.books, now)
-        self._apply(key, decided, view, effects, now)
+        self._apply(key, b"", decided, view, effects, now)
 
     # --- what came of it -----------------------------------------------------------------------
 
     def _apply(
-        self, customer: str, decided: Decided, view: View, effects: Effects, now: Moment
+        self,
+        customer: str,
+        identity_key: bytes,
+        decided: Decided,
+        view: View,
+        effects: Effects,
+        now: Moment,
     ) -> None:
         key = customer.encode()
         for sealed in decided.entries:
@@ -163,7 +176,7 @@ class Settlement:
                 view.put(row_key, row)
             effects.journal(key, sealed.value)
         if decided.identity is not None:
-            view.remember(*decided.identity)
+            view.remember(identity_key, decided.identity)
         for crossing in decided.crossed:
             effects.tell(self._low_balance, key, _low_balance(customer, crossing, now))
         if decided.unpriced is not None:
@@ -197,10 +210,10 @@ class Settlement:
         identity = identity_of(sealed)
         if identity is not None:
             view.remember(*identity)
-        cause = sealed.entry.cause
-        if cause.topic is None or cause.offset is None:
+        origin = sealed.entry.origin
+        if origin.topic is None:
             return Folded(None, 0, sealed.entry.at_ms)
-        return Folded(INPUTS[cause.topic], cause.offset, sealed.entry.at_ms)
+        return Folded(INPUTS[origin.topic], origin.offset, sealed.entry.at_ms)
 
 
 def _low_balance(customer: str, crossing: Crossing, now: Moment) -> bytes:

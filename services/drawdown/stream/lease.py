@@ -211,7 +211,8 @@ class Lease:
                 f"{self._topics[name]}[{message.partition()}]: what comes next was deleted before"
                 f" it was decided ({error.str()})",
             )
-        elif error.fatal():
+        elif error.fatal() or code == KafkaError._FATAL:
+            # A fenced static member is told by this code alone, once, and then hears nothing.
             raise KafkaException(error)
 
     def waiting_usage(self, partition: int) -> Record | None:

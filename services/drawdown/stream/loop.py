@@ -259,6 +259,12 @@ class Worker:
             self._stop(error.partition, error)
             self._drop(turn, "unreadable")
             return 0
+        except KafkaException as error:
+            cause: KafkaError = error.args[0]
+            raise FencedError(
+                f"the group no longer has {self._layout.instance!r} as its member"
+                f" ({cause.str()}): give each settlement process an instance of its own"
+            ) from error
         except _DroppedError as dropped:
             self._drop(turn, dropped.cause)
             return 0
@@ -434,10 +440,11 @@ class Worker:
             if state.end_seen is not None and not turn.took(name, partition):
                 try:
                     high = self._recoveries.high_watermark(self._topics[name], partition, 1.0)
+                    _, stable = self._recoveries.stable_end(self._topics[name], partition)
                 except KafkaException:
                     return None
-                if high > state.end_seen:
-                    state.end_seen = None
+                if high > state.end_seen or stable < high:
+                    state.end_seen = None if stable > state.end_seen else state.end_seen
                     times.append(state.decided_at_ms)
                 else:
                     times.append(now_ms)
