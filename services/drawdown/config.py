@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from drawdown.events.catalogue import Environment
@@ -47,6 +47,15 @@ class Config(BaseSettings):
     query_port: int = Field(default=8792, ge=0, le=65535)
     cache_mib: int = Field(default=64, ge=1, description="Settlement: decoded rows kept in memory")
     log_level: str = "INFO"
+    gateway: str | None = Field(
+        default=None, description="Commands: URL of the gateway; default the one `up` started"
+    )
+    query: str | None = Field(
+        default=None, description="Commands: URL of the query service; default as for the gateway"
+    )
+    key: SecretStr | None = Field(
+        default=None, description="Commands: the API key; default the one `up` made"
+    )
 
     @field_validator("environment")
     @classmethod
@@ -70,9 +79,13 @@ class Config(BaseSettings):
 
 def load(**changes: Any) -> Config:
     """The configuration of this process. Raises ConfigError, naming the variable and the fix."""
+    secrets = os.environ.get("DRAWDOWN_SECRETS_DIR")
+    if secrets and not Path(secrets).is_dir():
+        raise ConfigError(f"DRAWDOWN_SECRETS_DIR: {secrets} is no directory")
     try:
         return Config(**changes)
     except ValidationError as error:
         first = error.errors()[0]
         name = "DRAWDOWN_" + "__".join(str(part) for part in first["loc"]).upper()
-        raise ConfigError(f"{name}: {first['msg']} (is {first['input']!r})") from None
+        detail = first["msg"].removeprefix("Value error, ")
+        raise ConfigError(f"{name}: {detail} (is {first['input']!r})") from None

@@ -216,7 +216,9 @@ class Book:
         self.thresholds = {
             asset: tuple(sorted({amount_of(text) for text in texts}, reverse=True))
             for asset, texts in commit.thresholds.items()
+            if texts
         }
+        self.threshold_max = max((max(amounts) for amounts in self.thresholds.values()), default=0)
         self.assets = {asset.code: asset for asset in assets}
         self._meters = self._compile_meters(meters)
         self.meters = {meter.id: meter for meter in meters}

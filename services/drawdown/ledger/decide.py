@@ -71,7 +71,7 @@ def decide_command(
     entry = ENTRIES[kind](wallet, command, fingerprint, origin, books.at(now.at_ms), now)
     sealed = seal(entry)
     answer = answer_of(sealed)
-    return Decided((sealed,), answer, fingerprint + encode(answer))
+    return Decided((sealed,), answer, fingerprint + encode(answer), wallet=wallet)
 
 
 def decide_timer(rows: Rows, customer: str, origin: Origin, books: Books, now: Moment) -> Decided:
@@ -79,6 +79,7 @@ def decide_timer(rows: Rows, customer: str, origin: Origin, books: Books, now: M
     wallet = rows.row(customer)
     if wallet is None:
         return Decided()
+    first = wallet
     entries: list[Sealed] = []
     crossed: list[Crossing] = []
     for grant in wallet.grants:
@@ -98,7 +99,7 @@ def decide_timer(rows: Rows, customer: str, origin: Origin, books: Books, now: M
         sealed = seal(lapse_entry(wallet, grant, origin, now))
         entries.append(sealed)
         wallet = evolve_wallet(wallet, sealed)
-    return Decided(tuple(entries), crossed=tuple(crossed))
+    return Decided(tuple(entries), crossed=tuple(crossed), wallet=first)
 
 
 def refused(command: Command, error: RecordError, now: Moment) -> Decision:

@@ -16,7 +16,7 @@ from drawdown.events.structs import replaced
 from drawdown.ledger.drawdown import inserted
 from drawdown.ledger.journal import Entry, Sealed
 from drawdown.ledger.rows import Row, grant_terms, scope_of
-from drawdown.ledger.values import NEVER, Account, Grant, Wallet, live_grant
+from drawdown.ledger.values import NEVER, Account, Grant, Wallet, live_grant, next_expiry
 
 
 class BrokenInvariantError(Exception):
@@ -66,7 +66,7 @@ def evolve_wallet(wallet: Wallet, sealed: Sealed) -> Wallet:
     thresholds = wallet.thresholds
     asset = entry.asset
     if asset is not None:
-        account = wallet.account(asset)
+        account = accounts.get(asset) or Account(asset)
         if entry.before != account.balance:
             raise BrokenInvariantError(
                 "before-is-balance",
@@ -93,6 +93,8 @@ def evolve_wallet(wallet: Wallet, sealed: Sealed) -> Wallet:
         wallet.revenue + entry.revenue,
         wallet.cost + entry.cost,
         sealed.digest,
+        # A grant that is only smaller expires when it did.
+        wallet.due_ms if len(grants) == len(wallet.grants) else next_expiry(grants),
     )
 
 
@@ -105,7 +107,7 @@ def _debited(account: Account, grants: Grants, sealed: Sealed) -> Effect:
     drawn = 0
     for part in entry.slices:
         drawn += part.amount
-        grants = _spent(grants, part.grant, part.amount, entry)
+        grants = _spent(grants, part.grant, part.amount, sealed)
     if drawn + entry.credit + entry.overdrawn != entry.amount:
         raise BrokenInvariantError(
             "allocations-sum",
@@ -132,8 +134,9 @@ def _debited(account: Account, grants: Grants, sealed: Sealed) -> Effect:
     )
 
 
-def _spent(grants: Grants, grant_id: str, amount: int, entry: Entry) -> tuple[Grant, ...]:
+def _spent(grants: Grants, grant_id: str, amount: int, sealed: Sealed) -> Grants:
     """The grants after `amount` was taken from one; one with nothing left is gone."""
+    entry = sealed.entry
     for place, grant in enumerate(grants):
         if grant.terms.id == grant_id:
             remaining = grant.remaining - amount
@@ -144,7 +147,11 @@ def _spent(grants: Grants, grant_id: str, amount: int, entry: Entry) -> tuple[Gr
                     f" grant {grant_id!r}, which has {amount_text(grant.remaining)}",
                 )
             if remaining or grant.held:
-                changed = grant.with_left(remaining, grant.held)
+                # Where one grant is all there is, its rest is the balance.
+                text = sealed.after_text if remaining == entry.after else None
+                changed = live_grant(grant.terms, remaining, grant.held, text)
+                if len(grants) == 1:
+                    return (changed,)
                 return (*grants[:place], changed, *grants[place + 1 :])
             return (*grants[:place], *grants[place + 1 :])
     raise BrokenInvariantError(
@@ -190,7 +197,7 @@ def _granted(account: Account, grants: Grants, sealed: Sealed) -> Effect:
 def _lapsed(account: Account, grants: Grants, sealed: Sealed) -> Effect:
     entry = sealed.entry
     for part in entry.slices:
-        grants = _spent(grants, part.grant, part.amount, entry)
+        grants = _spent(grants, part.grant, part.amount, sealed)
     return (
         replaced(
             account,

@@ -42,21 +42,23 @@ class Decided(Value, frozen=True):
     overdrawn: int = 0
     repeated: bytes | None = None
     """The first result of a usage event that was decided before."""
+    wallet: Wallet | None = None
+    """The wallet as it was read: what the first entry changes."""
 
 
 def crossings(
-    wallet: Wallet, book: Book | None, asset: str, spent: int, at_ms: int, left: int = 0
+    wallet: Wallet, book: Book | None, asset: str, spent: int, at_ms: int
 ) -> tuple[Crossing, ...]:
     """The thresholds that spending `spent` of what is available crosses, from above.
 
     A threshold is crossed when it was met before and is not after, so that it is told once per
     crossing and arms itself again, with no state to keep. The wallet's own thresholds replace the
-    book's. `left` is known to be available still: no threshold up to it can be crossed.
+    book's.
     """
     thresholds = wallet.thresholds.get(asset)
     if thresholds is None:
         thresholds = book.thresholds.get(asset, ()) if book is not None else ()
-    if not thresholds or left >= thresholds[0] or not spent:
+    if not thresholds or not spent:
         return ()
     before = spendable(wallet, wallet.account(asset), at_ms)
     after = before - spent

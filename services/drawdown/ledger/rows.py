@@ -19,7 +19,16 @@ from drawdown.events.commands import Scope as ScopeRecord
 from drawdown.events.numbers import amount_of, amount_text
 from drawdown.events.structs import replaced, struct_of
 from drawdown.ledger.drawdown import spendable
-from drawdown.ledger.values import NEVER, Account, Grant, GrantTerms, Scope, Wallet, live_grant
+from drawdown.ledger.values import (
+    NEVER,
+    Account,
+    Grant,
+    GrantTerms,
+    Scope,
+    Wallet,
+    live_grant,
+    next_expiry,
+)
 
 Row = Wallet
 """Every kind of row there is."""
@@ -145,12 +154,13 @@ def _terms_record(terms: GrantTerms) -> wire.GrantRow:
 def row_of(value: bytes) -> Row:
     """The row whose bytes these are. Raises RecordError where they are no row."""
     row = decode_wallet(value)
+    grants = tuple([_grant(grant) for grant in row.grants])
     return Wallet(
         customer=row.customer,
         sequence=row.sequence,
         at_ms=milliseconds(row.at),
         accounts={account.asset: _account(account) for account in row.accounts},
-        grants=tuple([_grant(grant) for grant in row.grants]),
+        grants=grants,
         thresholds={
             asset: tuple([amount_of(text) for text in texts])
             for asset, texts in row.thresholds.items()
@@ -158,6 +168,7 @@ def row_of(value: bytes) -> Row:
         revenue=amount_of(row.revenue),
         cost=amount_of(row.cost),
         digest=row.digest,
+        due_ms=next_expiry(grants),
     )
 
 

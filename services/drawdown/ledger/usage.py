@@ -32,7 +32,7 @@ from drawdown.ledger.identity import recall, usage_fingerprint
 from drawdown.ledger.journal import Entry, Origin, seal
 from drawdown.ledger.outcome import Decided, Moment, crossings
 from drawdown.ledger.prices import Quantities, UnpricedError
-from drawdown.ledger.values import Wallet
+from drawdown.ledger.values import Account, Wallet
 
 EARLY_MS_MAX: Final = 300_000
 """How far ahead of its append time an event's own time may be."""
@@ -98,7 +98,7 @@ def decide_usage(
     else:
         facts = replaced(facts, rounding="exact" if exact else rate.rounding)
     asset = rate.asset
-    account = wallet.account(asset)
+    account = wallet.accounts.get(asset) or Account(asset)
     taken = take(wallet, account, amount, meter.id, dimensions, at_ms, book.reporting)
     before = account.balance
     sealed = seal(
@@ -130,9 +130,14 @@ def decide_usage(
         (sealed,),
         None,
         fingerprint + usage_result(sealed.entry),
-        crossings(wallet, book, asset, amount - taken.overdrawn, at_ms, taken.left),
+        # What is left in one grant alone is above every threshold, nearly always.
+        ()
+        if taken.left >= book.threshold_max and not wallet.thresholds
+        else crossings(wallet, book, asset, amount - taken.overdrawn, at_ms),
         None,
         taken.overdrawn,
+        None,
+        wallet,
     )
 
 
@@ -149,7 +154,7 @@ def _repeated(event: UsageEvent, known: bytes, fingerprint: bytes) -> Decided:
 
 def usage_result(entry: Entry) -> bytes:
     """What is remembered of a usage event's entry, to answer the same event again."""
-    return b"%d %b %d" % (entry.sequence, (entry.asset or "").encode(), entry.amount)
+    return f"{entry.sequence} {entry.asset or ''} {entry.amount}".encode()
 
 
 def usage_answer(event: UsageEvent, result: bytes, now: Moment, *, repeated: bool) -> Decision:
@@ -286,4 +291,5 @@ def _unpriced(
         (sealed,),
         identity=fingerprint + usage_result(sealed.entry),
         unpriced=facts.unpriced,
+        wallet=wallet,
     )

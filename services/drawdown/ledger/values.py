@@ -75,15 +75,13 @@ class Grant(Value, frozen=True):
     def in_effect(self, at_ms: int) -> bool:
         return self.terms.start_ms <= at_ms < self.terms.expires_ms
 
-    def with_left(self, remaining: int, held: int) -> Grant:
-        """The same grant with other amounts remaining and held."""
-        return live_grant(self.terms, remaining, held)
 
-
-def live_grant(terms: GrantTerms, remaining: int, held: int = 0) -> Grant:
-    """A grant of these terms with this much left."""
+def live_grant(
+    terms: GrantTerms, remaining: int, held: int = 0, remaining_text: str | None = None
+) -> Grant:
+    """A grant of these terms with this much left; `remaining_text` where it is known."""
     said = f',"held":"{amount_text(held)}"' if held else ""
-    json = f'{terms.json}{said},"remaining":"{amount_text(remaining)}"}}'
+    json = f'{terms.json}{said},"remaining":"{remaining_text or amount_text(remaining)}"}}'
     return Grant(terms, remaining, held, json)
 
 
@@ -148,15 +146,17 @@ class Wallet(Value, frozen=True):
     revenue: int = 0
     cost: int = 0
     digest: str = GENESIS
+    due_ms: int | None = None
+    """When the next grant expires: the wallet's timer; see `next_expiry`."""
 
     def account(self, asset: str) -> Account:
         return self.accounts.get(asset) or Account(asset)
 
-    @property
-    def due_ms(self) -> int | None:
-        """When the next grant expires: the wallet's timer."""
-        due_ms = NEVER
-        for grant in self.grants:
-            if grant.terms.expires_ms < due_ms and grant.remaining:
-                due_ms = grant.terms.expires_ms
-        return None if due_ms == NEVER else due_ms
+
+def next_expiry(grants: tuple[Grant, ...]) -> int | None:
+    """The soonest expiry of a grant that has something left."""
+    due_ms = NEVER
+    for grant in grants:
+        if grant.terms.expires_ms < due_ms and grant.remaining:
+            due_ms = grant.terms.expires_ms
+    return None if due_ms == NEVER else due_ms

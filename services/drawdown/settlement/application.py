@@ -31,7 +31,7 @@ from drawdown.events.reasons import Reason
 from drawdown.events.structs import struct_of
 from drawdown.events.usage import UsageEvent
 from drawdown.ledger.decide import decide_command, decide_timer, refused
-from drawdown.ledger.evolve import evolve
+from drawdown.ledger.evolve import evolve, evolve_wallet
 from drawdown.ledger.identity import command_key, usage_key
 from drawdown.ledger.journal import Origin, Sealed, unseal
 from drawdown.ledger.outcome import Crossing, Decided, Moment
@@ -67,6 +67,7 @@ class Settlement:
 
     def __init__(self, environment: Environment, shelf: BookShelf) -> None:
         self._shelf = shelf
+        self._moment = Moment(0)
         self._low_balance = environment.topic(LOW_BALANCE)
         self._notifications = environment.topic(NOTIFICATIONS)
 
@@ -104,7 +105,9 @@ class Settlement:
             TOPICS[record.input],
             record.partition,
             record.offset,
-            actor=None if actor is None else actor.decode("utf-8", "replace")[:256],
+            None,
+            0,
+            None if actor is None else actor.decode("utf-8", "replace")[:256],
         )
         if record.input == USAGE:
             self._decide_usage(item, origin, view, effects)
@@ -115,7 +118,9 @@ class Settlement:
         record = item.record
         event: UsageEvent = item.content
         (key,) = item.identity_keys
-        now = Moment(record.at_ms)
+        now = self._moment
+        if now.at_ms != record.at_ms:
+            now = self._moment = Moment(record.at_ms)
         answered = record.headers is not None and record.header(REPLY_TO) is not None
         try:
             decided = decide_usage(view, event, key, origin, self._shelf.books, now)
@@ -171,10 +176,13 @@ class Settlement:
         now: Moment,
     ) -> None:
         key = customer.encode()
+        wallet = decided.wallet
         for sealed in decided.entries:
-            for row_key, row in evolve(view, sealed).items():
-                view.put(row_key, row)
+            assert wallet is not None
+            wallet = evolve_wallet(wallet, sealed)
             effects.journal(key, sealed.value)
+        if decided.entries:
+            view.put(customer, wallet)
         if decided.identity is not None:
             view.remember(identity_key, decided.identity)
         for crossing in decided.crossed:

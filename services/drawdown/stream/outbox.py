@@ -6,6 +6,7 @@ batches (half the cost per record of single ones).
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException, Message
@@ -29,8 +30,9 @@ class Outbox:
 
     def __init__(self, layout: Layout, input_names: dict[str, str]) -> None:
         self._layout = layout
+        self._journal = layout.journal
         self._input_names = input_names
-        self._plain: dict[tuple[str, int], list[dict[str, Any]]] = {}
+        self._plain: defaultdict[tuple[str, int], list[dict[str, Any]]] = defaultdict(list)
         self._headed: list[tuple[str, bytes | None, bytes | None, int, Headers]] = []
         self.journal_next: dict[int, int] = {}
         """Per partition written to: the offset behind the last entry, known after the commit."""
@@ -43,7 +45,7 @@ class Outbox:
     # what an application may do
 
     def journal(self, key: bytes, value: bytes) -> None:
-        self._put(self._layout.journal, key, value)
+        self._plain[self._journal, self.at].append({"key": key, "value": value})
         self.journal_count += 1
 
     def answer(self, record: Record, value: bytes) -> None:
@@ -87,7 +89,7 @@ class Outbox:
         self._headed.append((topic, record.key, record.value, partition, headers))
 
     def _put(self, topic: str, key: bytes | None, value: bytes | None) -> None:
-        self._plain.setdefault((topic, self.at), []).append({"key": key, "value": value})
+        self._plain[topic, self.at].append({"key": key, "value": value})
 
     @property
     def waiting(self) -> int:
@@ -108,7 +110,7 @@ class Outbox:
                 error = next((m["_error"] for m in messages if "_error" in m), "queue full")
                 raise _queue_full(f"{topic}[{partition}]: {error}")
             self.count += queued
-        self._plain = {}
+        self._plain.clear()
         for topic, key, value, partition, headers in self._headed:
             try:
                 producer.produce(topic, value, key, partition, headers=headers)
