@@ -55,6 +55,8 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
 
     usage_s: float = 0.025
     """Work on usage while no command waits."""
+    backlog_s: float = 0.1
+    """The same while usage comes faster than it is decided: a commit costs the same for more."""
     usage_with_commands_s: float = 0.004
     """Work on usage when a command is in the turn: its answer waits for the commit."""
     chunk: int = 64
@@ -151,6 +153,8 @@ class Worker:
         self._watermark: dict[int, int] = {}
         self._placed: set[bytes] = set()
         self._forget_at = 0
+        self._behind = False
+        """The last turn ran out of time, not of usage."""
         self._topics = {USAGE: layout.usage, COMMANDS: layout.commands}
         # The name of a topic without the environment, as records state it.
         self._input_names = {name: topic.split(".", 1)[-1] for name, topic in self._topics.items()}
@@ -284,7 +288,8 @@ class Worker:
     def _gather(self, turn: _Turn) -> None:
         """Steps 1 to 3."""
         budget, clock, lease = self._budget, self._clock, self._lease
-        deadline = turn.started + budget.usage_s
+        deadline = turn.started + (budget.backlog_s if self._behind else budget.usage_s)
+        self._behind = False
         commands = lease.take(COMMANDS, COMMANDS_MAX, 0.0)
         first = True
         while True:
@@ -304,6 +309,7 @@ class Worker:
                 break
             first = False
             if clock.monotonic() >= deadline or turn.count >= budget.records_max:
+                self._behind = len(usage) == budget.chunk
                 break
             commands = lease.take(COMMANDS, COMMANDS_MAX, 0.0)
         self._fire(turn)
