@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -45,11 +45,8 @@ def create(
     `replication` None takes the cluster's default. An existing customer topic decides the number
     of partitions for those that are still missing: it is fixed for life.
     """
-    existing = _existing(admin)
-    for topic in TOPICS:
-        if topic.by_customer and (count := existing.get(environment.topic(topic))):
-            partitions = count
-            break
+    existing = partition_counts(admin)
+    partitions = _customer_partitions(environment, existing) or partitions
     wanted = [topic for topic in TOPICS if environment.topic(topic) not in existing]
     if not wanted:
         return []
@@ -81,7 +78,7 @@ def create(
 def _await(admin: AdminClient, names: set[str]) -> None:
     """A broker says a topic is made a moment before all of it answers for the topic."""
     deadline = time.monotonic() + TIMEOUT_S
-    while missing := names - _existing(admin).keys():
+    while missing := names - partition_counts(admin).keys():
         if time.monotonic() > deadline:
             raise TopicsError(f"{min(missing)}: created, but not there after {TIMEOUT_S:.0f} s")
         time.sleep(0.05)
@@ -89,7 +86,7 @@ def _await(admin: AdminClient, names: set[str]) -> None:
 
 def check(admin: AdminClient, environment: Environment) -> list[Difference]:
     """What differs from the catalogue. Blocks up to 15 s."""
-    existing = _existing(admin)
+    existing = partition_counts(admin)
     found: list[Difference] = []
     there: list[Topic] = []
     for topic in TOPICS:
@@ -124,7 +121,17 @@ def mend(admin: AdminClient, environment: Environment) -> list[str]:
     return [f"{d.topic}: {d.what}={d.should_be}" for d in differences]
 
 
-def _existing(admin: AdminClient) -> dict[str, int]:
+def customer_partitions(admin: AdminClient, environment: Environment) -> int | None:
+    """The partitions of the customer topics, as far as any of them exists."""
+    return _customer_partitions(environment, partition_counts(admin))
+
+
+def _customer_partitions(environment: Environment, existing: Mapping[str, int]) -> int | None:
+    counts = (existing.get(environment.topic(topic)) for topic in TOPICS if topic.by_customer)
+    return next((count for count in counts if count), None)
+
+
+def partition_counts(admin: AdminClient) -> dict[str, int]:
     """Partitions of every topic on the cluster."""
     try:
         topics = admin.list_topics(timeout=TIMEOUT_S).topics

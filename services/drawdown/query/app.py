@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -22,7 +22,7 @@ from pydantic import BaseModel
 from starlette.responses import StreamingResponse
 
 from drawdown.access import Settings
-from drawdown.events.base import moment, timestamp_text
+from drawdown.events.base import PRINTABLE, moment, timestamp_text
 from drawdown.events.catalogue import Environment
 from drawdown.events.codec import encode
 from drawdown.events.entries import Entry
@@ -34,9 +34,18 @@ from drawdown.web.problems import ProblemError
 
 LIMIT: Final = 50
 LIMIT_MAX: Final = 100
-BEAT_S: Final = 15.0
+BEAT_S: Final = 5.0
+RETRY_MS: Final = 2_000
+HEADERS: Final = {
+    # A browser with a page's cookie may ask here: nothing is to keep the answer, or to read it as
+    # anything but JSON of this origin.
+    "Cache-Control": "no-store",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+}
 
-Customer = Annotated[str, PathParameter(min_length=1, max_length=128)]
+# Ids may hold slashes: the doors below take everything up to their own last word.
+Customer = Annotated[str, PathParameter(min_length=1, max_length=128, pattern=PRINTABLE)]
 Limit = Annotated[int, QueryParameter(ge=1, le=LIMIT_MAX)]
 Cursor = Annotated[str, QueryParameter(max_length=512)]
 
@@ -143,22 +152,26 @@ def create_app(cluster: Cluster, environment: Environment, directory: Path) -> F
         )
 
     @app.get(
-        "/v1/customers/{customer}/wallet", response_model=WalletAnswer, summary="The whole wallet"
+        "/v1/customers/{customer:path}/wallet",
+        response_model=WalletAnswer,
+        summary="The whole wallet",
     )
     def wallet(request: Request, customer: Customer) -> Response:
         caller_of(request, "read", customer)
         row = query.wallet(customer)
-        return _json({"position": _where(query.replica.position(customer)), "wallet": _raw(row)})
+        return _json({"position": where(query.replica.position(customer)), "wallet": _raw(row)})
 
     @app.get(
-        "/v1/customers/{customer}/balance", response_model=BalanceAnswer, summary="What is left"
+        "/v1/customers/{customer:path}/balance",
+        response_model=BalanceAnswer,
+        summary="What is left",
     )
     def balance(request: Request, customer: Customer) -> Response:
         caller_of(request, "read", customer)
         row = _decode_parts(query.wallet(customer))
         return _json(
             {
-                "position": _where(query.replica.position(customer)),
+                "position": where(query.replica.position(customer)),
                 "customer": customer,
                 "sequence": row.sequence,
                 "balances": row.accounts,
@@ -166,17 +179,17 @@ def create_app(cluster: Cluster, environment: Environment, directory: Path) -> F
         )
 
     @app.get(
-        "/v1/customers/{customer}/grants",
+        "/v1/customers/{customer:path}/grants",
         response_model=GrantsAnswer,
         summary="Live grants, in the order they are spent",
     )
     def grants(request: Request, customer: Customer) -> Response:
         caller_of(request, "read", customer)
         row = _decode_parts(query.wallet(customer))
-        return _json({"position": _where(query.replica.position(customer)), "data": row.grants})
+        return _json({"position": where(query.replica.position(customer)), "data": row.grants})
 
     @app.get(
-        "/v1/customers/{customer}/entries",
+        "/v1/customers/{customer:path}/entries",
         response_model=EntriesAnswer,
         summary="Journal entries, newest first",
     )
@@ -192,43 +205,58 @@ def create_app(cluster: Cluster, environment: Environment, directory: Path) -> F
         return _page(
             [msgspec.Raw(value) for value in found[:limit]],
             None if last is None else str(last),
-            _where(query.entries.position(customer)),
+            where(query.entries.position(customer)),
         )
 
     @app.get(
-        "/v1/customers/{customer}/stream",
+        "/v1/customers/{customer:path}/stream",
         summary="The wallet, again whenever it changes (server-sent events)",
     )
     async def stream(request: Request, customer: Customer) -> Response:
+        """Events `wallet`, the row, and `position`, where it was read and how old it may be: after
+        each wallet, and every 5 s. The stream ends when the key or token does."""
         caller_of(request, "read", customer)
         return StreamingResponse(
-            _changes(query, customer),
+            _changes(query, customer, lambda: _still_may_read(request, customer)),
             media_type="text/event-stream",
-            headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+            headers={**HEADERS, "X-Accel-Buffering": "no"},
         )
 
     return app
 
 
-async def _changes(query: Query, customer: str) -> AsyncIterator[bytes]:
-    """The wallet now and after each change; a comment every 15 s keeps the line open."""
+async def _changes(
+    query: Query, customer: str, allowed: Callable[[], bool]
+) -> AsyncIterator[bytes]:
+    """The wallet now and after each change, with its position; the position alone every 5 s, which
+    keeps the line open and says that silence is no change. Ends when no longer `allowed`."""
     loop = asyncio.get_running_loop()
     changed = asyncio.Event()
     end = query.replica.listen(customer, lambda: _wake(loop, changed))
+    told: bytes | None = None
     try:
-        while True:
+        yield b"retry: %d\n\n" % RETRY_MS
+        while allowed():
             changed.clear()
             row = query.replica.row(customer)
-            if row is not None:
+            if row is not None and row != told:
+                told = row
                 yield b"event: wallet\ndata: " + row + b"\n\n"
-            try:
+            position = encode(where(query.replica.position(customer)))
+            yield b"event: position\ndata: " + position + b"\n\n"
+            with suppress(TimeoutError):
                 await asyncio.wait_for(changed.wait(), BEAT_S)
-            except TimeoutError:
-                yield b": here\n\n"
-            else:
                 await asyncio.sleep(0.1)  # ten a second are enough for a page
     finally:
         end()
+
+
+def _still_may_read(request: Request, customer: str) -> bool:
+    try:
+        caller_of(request, "read", customer)
+    except ProblemError:
+        return False
+    return True
 
 
 def _wake(loop: asyncio.AbstractEventLoop, changed: asyncio.Event) -> None:
@@ -253,7 +281,8 @@ _decode_sequence = msgspec.json.Decoder(_EntryPart).decode
 _decode_parts = msgspec.json.Decoder(_WalletParts).decode
 
 
-def _where(position: Position) -> dict[str, Any]:
+def where(position: Position) -> dict[str, Any]:
+    """Where an answer stands, as every answer says it."""
     stale_ms = position.stale_ms(time.monotonic())
     now_ms = time.time_ns() // 1_000_000
     return {
@@ -271,7 +300,7 @@ def _raw(value: bytes) -> msgspec.Raw:
 
 
 def _json(content: dict[str, Any]) -> Response:
-    return Response(encode(content), media_type="application/json")
+    return Response(encode(content), 200, HEADERS, "application/json")
 
 
 def _page(

@@ -48,15 +48,34 @@ class Upload:
     records: int = 0
 
 
-class BookReader:
-    """Makes versions of the records of the topic, in their order."""
+@dataclass(frozen=True, slots=True)
+class Content:
+    """A version as it was published, and compiled."""
 
-    def __init__(self) -> None:
+    commit: CommitRecord
+    book: Book
+    assets: list[Asset]
+    meters: list[Meter]
+    prices: list[Rate]
+    costs: list[Rate]
+
+
+class BookReader:
+    """Makes versions of the records of the topic, in their order.
+
+    `keep` keeps the records as well, in `contents`: for whoever shows or explains prices. A process
+    that only prices has no use for them, and a catalogue of models is 7 MB.
+    """
+
+    def __init__(self, *, keep: bool = False) -> None:
         self.books = Books()
+        self.contents: dict[str, Content] = {}
+        """By version, where they are kept."""
         self.problems: list[str] = []
         """What was wrong, in words, oldest first."""
         self.refused: BookError | None = None
         """Why the last version that contradicts itself is refused."""
+        self._keep = keep
         self._uploads: dict[tuple[str, str], Upload] = {}
         self._versions: set[str] = set()
 
@@ -93,6 +112,10 @@ class BookReader:
             return
         self._versions.add(commit.version)
         self.books = self.books.with_book(book)
+        if self._keep:
+            self.contents[commit.version] = Content(
+                commit, book, upload.assets, upload.meters, upload.prices, upload.costs
+            )
 
     def _problem(self, offset: int, detail: str) -> None:
         self.problems.append(f"price-book@{offset}: {detail}")

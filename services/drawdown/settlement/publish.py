@@ -144,9 +144,9 @@ def _send(cluster: Cluster, topic: str, version: str, values: Sequence[bytes]) -
     return landed[-1]
 
 
-def read_topic(cluster: Cluster, environment: Environment) -> BookReader:
-    """All versions on the topic. Blocks until its end is reached."""
-    reader = BookReader()
+def read_topic(cluster: Cluster, environment: Environment, *, keep: bool = False) -> BookReader:
+    """All versions on the topic; `keep` as in BookReader. Blocks until its end is reached."""
+    reader = BookReader(keep=keep)
     consumer = cluster.consumer(kafka.reader())
     try:
         consumer.assign([TopicPartition(environment.topic(PRICE_BOOK), 0, OFFSET_BEGINNING)])

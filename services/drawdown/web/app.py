@@ -53,6 +53,7 @@ def make_app(
         redoc_url=None,
     )
     app.state.settings = settings
+    app.state.session_cookie = None
     app.add_middleware(Identified)
     app.add_exception_handler(ProblemError, on_problem)
     app.add_exception_handler(RecordError, on_record_error)
@@ -108,20 +109,38 @@ class Identified:
 
 def caller_of(request: Request, permission: str, customer: str | None = None) -> Caller:
     """Who is asking. Raises ProblemError 401 or 403."""
-    scheme, _, secret = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not secret:
+    secret = _secret_of(request)
+    if not secret:
         raise ProblemError(
             401,
             "unauthenticated",
             "send `Authorization: Bearer <key>`; make one with `drawdown keys create`",
         )
     settings: Settings = request.app.state.settings
-    caller = settings.caller(secret.strip(), datetime.now(UTC))
+    caller = settings.caller(secret, datetime.now(UTC))
     if caller is None:
         raise ProblemError(401, "unauthenticated", "the key is unknown, revoked or expired")
     if not caller.may(permission, customer):
         raise ProblemError(403, "forbidden", f"the key lacks the permission {permission!r}")
     return caller
+
+
+def _secret_of(request: Request) -> str:
+    """The key or token a request comes with; empty where there is none.
+
+    It is in the header. Only where the app has pages (`state.session_cookie` is the name of their
+    cookie) a GET without the header may bring it as that cookie. Browsers send a cookie along
+    unasked, so it must never be enough to change something: the doors for GET change nothing, and
+    the cookie is SameSite=Strict besides (`portal.session` has the whole reasoning).
+    """
+    header = request.headers.get("authorization")
+    if header is not None:
+        scheme, _, secret = header.partition(" ")
+        return secret.strip() if scheme.lower() == "bearer" else ""
+    cookie: str | None = request.app.state.session_cookie
+    if cookie is not None and request.method == "GET":
+        return request.cookies.get(cookie, "")
+    return ""
 
 
 async def body_of(request: Request) -> bytes:

@@ -1,0 +1,256 @@
+"""`drawdown price-book`: prices as files, and as versions on their topic."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from drawdown.cli.book_file import located, read_book
+from drawdown.cli.context import Context
+from drawdown.cli.outcome import USAGE, CommandError
+from drawdown.cli.published import book_document, show_version, show_versions
+from drawdown.cli.render import Json, Quiet, show_json, tell, time_text
+from drawdown.events.base import timestamp_text
+from drawdown.events.codec import encode
+from drawdown.events.pricebook import PriceBook
+from drawdown.integrations.litellm import catalogue, import_catalogue
+from drawdown.ledger.book import Book, BookError
+from drawdown.settlement import publish as publishing
+
+app = typer.Typer(
+    name="price-book",
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    help="Validate, publish and show prices.\n\nA version never changes and is in effect from an"
+    " instant on. What was debited before keeps its price.",
+)
+
+SKIPPED_SHOWN: Final = 3
+File = Annotated[Path, typer.Argument(metavar="FILE", help="YAML or JSON.")]
+EffectiveAt = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TIME", help="RFC 3339; default: the first version at once, others in 60 s."
+    ),
+]
+Force = Annotated[bool, typer.Option("--force", help="Also less than 60 s ahead.")]
+
+
+@app.command(
+    epilog="""\b
+Example of a file:
+  version: "2026-09"
+  assets: [{code: USD, scale: 12}]
+  meters:
+    - {id: llm, event_types: [llm], fields: [input, output]}
+  rates:
+    - id: gpt-5
+      meter: llm
+      match: {model: gpt-5}
+      asset: USD
+      price: {model: token_map, per: 1000000, prices: {input: 1.25, output: 10}}"""
+)
+def validate(file: File, as_json: Json = False, quiet: Quiet = False) -> None:
+    """Check a price book; says file, line and field of what is wrong."""
+    book, _ = _valid(file)
+    if as_json:
+        show_json({"version": book.version, "valid": True, **_counts(book)})
+    tell(f"{file}: version {book.version} is valid: {_counted(book)}", quiet=quiet or as_json)
+
+
+@app.command(
+    epilog="""\b
+Examples:
+  drawdown price-book publish prices.yaml
+  drawdown price-book publish prices.yaml --effective-at 2026-10-01T00:00:00Z"""
+)
+def publish(
+    file: File,
+    effective_at: EffectiveAt = None,
+    force: Force = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Publish a price book, checked first.
+
+    Published ahead, so that every process knows it before it counts.
+    """
+    book, _ = _valid(file)
+    _publish(book, effective_at, force, as_json=as_json, quiet=quiet)
+
+
+@app.command()
+def show(
+    version: Annotated[
+        str | None, typer.Argument(metavar="[VERSION]", help="Default: list all versions.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """List the versions, or show one with its rates.
+
+    --json prints a version as a file that can be edited, renamed and published.
+    """
+    context = Context()
+    reader = publishing.read_topic(context.kafka(), context.config.topics, keep=True)
+    if version is None:
+        show_versions(reader, datetime.now(UTC), as_json=as_json)
+        return
+    content = reader.contents.get(version)
+    if content is None:
+        raise CommandError(f"no version {version!r}: see `drawdown price-book show`")
+    if as_json:
+        show_json(book_document(content))
+    else:
+        show_version(content)
+
+
+@app.command(
+    "import-litellm",
+    epilog="""\b
+Examples:
+  drawdown price-book import-litellm --version v1 --markup 30% --publish
+  drawdown price-book import-litellm --version v1 --output prices.json""",
+)
+def import_litellm(
+    version: Annotated[str, typer.Option(help="Name of the new version.")],
+    catalogue_file: Annotated[
+        Path | None,
+        typer.Option("--catalogue", metavar="FILE", help="Default: the one that is shipped."),
+    ] = None,
+    markup: Annotated[
+        str | None,
+        typer.Option(metavar="PERCENT", help="Also prices: the costs and this much, e.g. 30%."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the book as JSON.")
+    ] = None,
+    publish_: Annotated[bool, typer.Option("--publish", help="Publish it.")] = False,
+    effective_at: EffectiveAt = None,
+    force: Force = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Import LiteLLM's catalogue of models as costs.
+
+    With --markup its prices too. Every number is taken as it is written there.
+    """
+    if (output is None) == (not publish_):
+        raise CommandError("say what to do with it: --output FILE or --publish", USAGE)
+    share = None if markup is None else _share(markup)
+    imported = import_catalogue(
+        catalogue(None if catalogue_file is None else _text(catalogue_file)),
+        version,
+        markup=share,
+        title=f"LiteLLM catalogue, markup {markup}" if markup else "LiteLLM catalogue, costs only",
+    )
+    book = imported.book
+    hushed = quiet or as_json
+    tell(f"{_counted(book)}; {len(imported.skipped)} models left out", quiet=hushed)
+    for name, why in list(imported.skipped.items())[:SKIPPED_SHOWN]:
+        tell(f"  left out  {name}: {why}", quiet=hushed)
+    if output is not None:
+        _write(output, book)
+        if as_json:
+            show_json({"version": version, "file": str(output), **_counts(book)})
+        tell(f"written to {output}", quiet=hushed)
+        return
+    _publish(book, effective_at, force, as_json=as_json, quiet=quiet)
+
+
+def _valid(file: Path) -> tuple[PriceBook, Book]:
+    """The book of a file that contradicts neither the rules nor itself."""
+    book, lines = read_book(file)
+    now = datetime.now(UTC)
+    try:
+        _, compiled = publishing.records_of(book, now, now)
+    except BookError as error:
+        raise located(file, lines, book, error) from None
+    return book, compiled
+
+
+def _publish(
+    book: PriceBook, effective_at: str | None, force: bool, *, as_json: bool, quiet: bool
+) -> None:
+    context = Context()
+    now = datetime.now(UTC)
+    at, offset = publishing.publish(
+        context.kafka(),
+        context.config.topics,
+        book,
+        now=now,
+        effective_at=None if effective_at is None else _time(effective_at),
+        force=force,
+    )
+    if as_json:
+        show_json(
+            {"version": book.version, "effective_at": timestamp_text(at), "offset": offset}
+            | _counts(book)
+        )
+        return
+    when = "from the beginning" if at.year == 1970 else f"from {time_text(timestamp_text(at))}"
+    if at > now:
+        when += f", in {(at - now).total_seconds():.0f} s"
+    tell(f"version {book.version} is published, in effect {when}", quiet=quiet)
+
+
+def _counts(book: PriceBook) -> dict[str, int]:
+    return {"meters": len(book.meters), "rates": len(book.rates), "costs": len(book.costs)}
+
+
+def _counted(book: PriceBook) -> str:
+    return ", ".join(
+        f"{count} {name[:-1] if count == 1 else name}" for name, count in _counts(book).items()
+    )
+
+
+def _share(markup: str) -> Decimal:
+    """`30%` as 0.3."""
+    try:
+        share = Decimal(markup.removesuffix("%").strip()) / 100
+    except InvalidOperation:
+        share = Decimal("NaN")
+    if not markup.strip().endswith("%") or not share.is_finite() or not -1 < share <= 100:
+        raise CommandError(f"--markup: {markup!r} is no percentage such as 30%", USAGE)
+    return share
+
+
+def _time(text: str) -> datetime:
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        found = None
+    if found is None or found.tzinfo is None:
+        raise CommandError(
+            f"--effective-at: {text!r} is no time with its offset, such as 2026-10-01T00:00:00Z",
+            USAGE,
+        )
+    return found
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text("utf-8")
+    except OSError as error:
+        raise CommandError(f"{file}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise CommandError(f"{file}: not UTF-8 at byte {error.start}") from None
+
+
+def _write(file: Path, book: PriceBook) -> None:
+    """One rate to a line: two versions can be compared."""
+    parts = book.model_dump(mode="json", exclude_defaults=True)
+    lines = []
+    for name, value in parts.items():
+        if isinstance(value, list):
+            items = ",\n".join(f"  {encode(item).decode()}" for item in value)
+            lines.append(f'"{name}": [\n{items}\n]')
+        else:
+            lines.append(f'"{name}": {encode(value).decode()}')
+    try:
+        file.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+    except OSError as error:
+        raise CommandError(f"{file}: {error.strerror}") from None

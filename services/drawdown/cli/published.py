@@ -1,0 +1,123 @@
+"""Published price books, made readable: the list of versions, and one with its rates."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Final, cast
+
+import msgspec
+
+from drawdown.cli.render import pairs, show, show_json, show_table, time_text
+from drawdown.events.base import EPOCH, milliseconds, timestamp_text
+from drawdown.events.codec import kind_of
+from drawdown.events.pricebook import PerUnit, Rate, TokenMap
+from drawdown.settlement.books import BookReader, Content
+
+RATES_SHOWN: Final = 200
+
+
+def show_versions(reader: BookReader, now: datetime, *, as_json: bool) -> None:
+    """The versions in order of effect; which one prices what happens now; what was refused."""
+    current = reader.books.at(milliseconds(now))
+    rows = []
+    for book in reader.books:
+        content = reader.contents[book.version]
+        at = content.commit.effective_at
+        state = "in effect" if book is current else "later" if at > now else "before"
+        rows.append(
+            {
+                "version": book.version,
+                "state": state,
+                "effective_at": timestamp_text(at),
+                "published_at": timestamp_text(content.commit.published_at),
+                "rates": len(content.prices),
+                "costs": len(content.costs),
+                "offset": book.offset,
+                "title": content.commit.title,
+            }
+        )
+    if as_json:
+        show_json({"versions": rows, "problems": reader.problems})
+        return
+    show_table(
+        ("version", "state", "effective", "published", ">rates", ">costs", "title"),
+        [
+            (
+                row["version"],
+                row["state"],
+                since(str(row["effective_at"])),
+                time_text(str(row["published_at"])),
+                row["rates"],
+                row["costs"],
+                row["title"],
+            )
+            for row in rows
+        ],
+    )
+    for problem in reader.problems:
+        show(f"problem: {problem}", "red")
+
+
+def since(effective_at: str) -> str:
+    """When a version takes effect, in words where that is the beginning of time."""
+    return "always" if effective_at == timestamp_text(EPOCH) else time_text(effective_at)
+
+
+def show_version(content: Content) -> None:
+    """A version with all that is in it."""
+    commit = content.commit
+    show(f"{commit.version}  {commit.title}".rstrip(), "bold")
+    show(f"in effect   {since(timestamp_text(commit.effective_at))}")
+    show(f"reporting   {commit.reporting}")
+    show("assets      " + ", ".join(f"{a.code} ({a.scale} places)" for a in content.assets))
+    show(f"lateness    {commit.lateness_seconds // 86_400} days")
+    for asset, amounts in commit.thresholds.items():
+        show(f"thresholds  {asset}: {', '.join(amounts)}")
+    for meter in content.meters:
+        show(f"meter       {meter.id} counts {', '.join(meter.event_types)}")
+        show(f"            quantities: {', '.join(dict.fromkeys(meter.fields.values())) or '-'}")
+    for title, rates in (("rates", content.prices), ("costs", content.costs)):
+        if rates:
+            show()
+            show_table((title, "meter", "matches", "price"), map(_rate_row, rates[:RATES_SHOWN]))
+        if len(rates) > RATES_SHOWN:
+            show(f"and {len(rates) - RATES_SHOWN} more: see --json")
+
+
+def _rate_row(rate: Rate) -> tuple[str, str, str, str]:
+    return rate.id, rate.meter, pairs(rate.match) or "anything", price_text(rate)
+
+
+def price_text(rate: Rate) -> str:
+    """A rate's prices in one line."""
+    if kind_of(rate.price) == "per_unit":
+        unit = cast(PerUnit, rate.price)
+        return f"{unit.quantity} {unit.price}{_per(unit.per)} {rate.asset}"
+    tokens = cast(TokenMap, rate.price)
+    prices = ", ".join(f"{name} {price}" for name, price in tokens.prices.items())
+    return f"{prices}{_per(tokens.per)} {rate.asset}"
+
+
+def _per(count: int) -> str:
+    return "" if count == 1 else f" per {count:,}"
+
+
+def book_document(content: Content) -> dict[str, Any]:
+    """A version in the form of a file."""
+    commit = content.commit
+    document: dict[str, Any] = {
+        "version": commit.version,
+        "title": commit.title,
+        "reporting": commit.reporting,
+        "lateness_days": commit.lateness_seconds // 86_400,
+        "assets": content.assets,
+        "meters": content.meters,
+        "rates": content.prices,
+        "costs": content.costs,
+        "thresholds": commit.thresholds,
+    }
+    return cast(dict[str, Any], _plain(document))
+
+
+def _plain(value: object) -> object:
+    return msgspec.to_builtins(value)
