@@ -43,7 +43,7 @@ from drawdown.stream.view import PartitionView, RowCache
 log = logging.getLogger("drawdown.loop")
 
 KEYS_MAX: Final = 1 << 17
-"""Keys known to lie on their own partition."""
+"""Keys whose partition is known without hashing them."""
 NEVER_MS: Final = 1 << 62
 TIMERS_WAIT_MS: Final = 100
 COMMANDS_MAX: Final = 500
@@ -151,7 +151,7 @@ class Worker:
         self._timers_next: dict[int, int] = {}
         self._timers_wait_ms: dict[int, int] = {}
         self._watermark: dict[int, int] = {}
-        self._placed: set[bytes] = set()
+        self._placed: dict[bytes, int] = {}
         self._forget_at = 0
         self._behind = False
         """The last turn ran out of time, not of usage."""
@@ -362,13 +362,13 @@ class Worker:
     def _placed_here(self, turn: _Turn, record: Record) -> bool:
         """Whether the record's key belongs to its partition; if not, move it there, once."""
         key = record.key
-        if key is None or key in self._placed:
+        if key is None or self._placed.get(key) == record.partition:
             return True  # a missing key is for the application to refuse
         home = partition_of(key, self._layout.partitions)
         if home == record.partition:
             if len(self._placed) >= KEYS_MAX:
                 self._placed.clear()
-            self._placed.add(key)
+            self._placed[key] = home
             return True
         self._metrics.misplaced.inc()
         turn.outbox.at = record.partition

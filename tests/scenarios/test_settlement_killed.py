@@ -1,0 +1,40 @@
+"""Settlement is killed at random moments under load and started again.
+
+With its store, it goes on from there; without, it builds a new one from `balances` and the journal.
+Either way every event is debited once, and balances are right to the digit.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+from tests.scenarios.reckoning import Load
+from tests.scenarios.world import World, seed
+
+from drawdown.broker.local import LocalKafka
+
+pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+
+
+def test_killed_and_restarted_with_and_without_its_store(
+    broker: LocalKafka, tmp_path: Path
+) -> None:
+    with World(broker, tmp_path, partitions=4, load=Load(seed())) as world:
+        settler = world.start()
+        world.ready(settler)
+        world.flow(per_second=1500)
+        for store_lost in (False, True, False, True):
+            time.sleep(world.random.uniform(0.3, 1.5))
+            settler.kill()
+            if store_lost:
+                shutil.rmtree(settler.home / "stores")
+            settler = world.start()
+            world.ready(settler)
+        time.sleep(0.5)
+        world.dry()
+        world.decided()
+        world.verdict()
+        world.verdict_on_stores(settler)
