@@ -9,6 +9,7 @@ from typing import Annotated, Final
 
 import typer
 
+from drawdown.cli import given
 from drawdown.cli.book_file import located, read_book
 from drawdown.cli.context import Context
 from drawdown.cli.outcome import USAGE, CommandError
@@ -182,7 +183,7 @@ def _publish(
         context.config.topics,
         book,
         now=now,
-        effective_at=None if effective_at is None else _time(effective_at),
+        effective_at=None if effective_at is None else given.time("--effective-at", effective_at),
         force=force,
     )
     if as_json:
@@ -216,19 +217,6 @@ def _share(markup: str) -> Decimal:
     if not markup.strip().endswith("%") or not share.is_finite() or not -1 < share <= 100:
         raise CommandError(f"--markup: {markup!r} is no percentage such as 30%", USAGE)
     return share
-
-
-def _time(text: str) -> datetime:
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        found = None
-    if found is None or found.tzinfo is None:
-        raise CommandError(
-            f"--effective-at: {text!r} is no time with its offset, such as 2026-10-01T00:00:00Z",
-            USAGE,
-        )
-    return found
 
 
 def _text(file: Path) -> str:

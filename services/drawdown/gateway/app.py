@@ -27,7 +27,7 @@ from drawdown.events.codec import (
     decode_decision,
     encode,
 )
-from drawdown.events.commands import Authorize, Grant
+from drawdown.events.commands import Authorize, Grant, SetTerms
 from drawdown.events.decisions import Decision
 from drawdown.events.reasons import Reason
 from drawdown.events.usage import UsageEvent
@@ -190,7 +190,7 @@ def create_app(cluster: Cluster, environment: Environment, instance: str) -> Fas
         return await _decided(gateway, request, "authorize", content, caller.id)
 
     @app.post(
-        "/v1/customers/{customer}/grants",
+        "/v1/customers/{customer:path}/grants",
         status_code=201,
         summary="Put value into a wallet",
         openapi_extra=_command_body(Grant),
@@ -213,6 +213,20 @@ def create_app(cluster: Cluster, environment: Environment, instance: str) -> Fas
                 )
             content["id"] = key
         return await _decided(gateway, request, "grant", content, caller.id, done=201)
+
+    @app.put(
+        "/v1/customers/{customer:path}/terms",
+        summary="Set credit limits and thresholds",
+        openapi_extra=_command_body(SetTerms),
+        response_model=Decision,
+    )
+    async def terms(request: Request, customer: str) -> Response:
+        """What is not stated stays as it is. Repeating it changes nothing, so an id is optional."""
+        caller = caller_of(request, "admin")
+        content = _object(await body_of(request))
+        content["customer"] = customer
+        content.setdefault("id", request.headers.get("idempotency-key") or secrets.token_hex(12))
+        return await _decided(gateway, request, "set_terms", content, caller.id)
 
     return app
 
@@ -327,7 +341,7 @@ def _events_body() -> dict[str, Any]:
 FILLED_IN: Final = ("id", "type", "customer", "time", "timesource", "deadline_at")
 
 
-def _command_body(model: type[Authorize] | type[Grant]) -> dict[str, Any]:
+def _command_body(model: type[Authorize] | type[Grant] | type[SetTerms]) -> dict[str, Any]:
     """The command's schema, without what the door fills in."""
     schema = model.model_json_schema()
     optional = set(FILLED_IN) - ({"customer"} if model is Authorize else set())

@@ -1,0 +1,202 @@
+"""`drawdown grant` and `drawdown terms`: what an operator changes in a wallet."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from shlex import quote
+from typing import Annotated, Any, Final
+
+import typer
+
+from drawdown.cli import given
+from drawdown.cli.context import Context
+from drawdown.cli.doors import in_path
+from drawdown.cli.given import Customer, GatewayUrl
+from drawdown.cli.outcome import UNREACHABLE, USAGE, CommandError
+from drawdown.cli.render import Json, Quiet, show, show_raw, tell
+from drawdown.events.base import timestamp_text
+from drawdown.events.codec import decode_decision, encode
+from drawdown.events.decisions import Decision
+
+app = typer.Typer(rich_markup_mode=None)
+
+CATEGORIES: Final = ("paid", "promotional", "included")
+THRESHOLDS_MAX: Final = 8
+NONE: Final = "none"
+
+
+@app.command(
+    epilog="""\b
+Examples:
+  drawdown grant acme 25
+  drawdown grant acme 5 --category promotional --expires-at 2027-01-01T00:00:00Z
+  drawdown grant acme 5000 --asset credit --cost-basis 0.01
+  drawdown grant acme 100 --meter llm --dimension model=gpt-5     pays for nothing else
+  drawdown grant acme 25 --id order-1187                          safe to repeat"""
+)
+def grant(
+    customer: Customer,
+    amount: Annotated[str, typer.Argument(metavar="AMOUNT", help="Decimal, e.g. 12.50.")],
+    asset: Annotated[str, typer.Option(help="What it is an amount of.")] = "USD",
+    category: Annotated[str, typer.Option(help="paid, promotional or included.")] = "paid",
+    cost_basis: Annotated[
+        str | None,
+        typer.Option(metavar="PRICE", help="What one unit was sold for; needed if not money."),
+    ] = None,
+    priority: Annotated[
+        int | None,
+        typer.Option(min=0, max=1_000_000, help="Lower is spent first; default 100, included 50."),
+    ] = None,
+    effective_at: Annotated[
+        str | None, typer.Option(metavar="TIME", help="RFC 3339; default at once.")
+    ] = None,
+    expires_at: Annotated[
+        str | None, typer.Option(metavar="TIME", help="RFC 3339; default never.")
+    ] = None,
+    meter: Annotated[
+        list[str] | None, typer.Option(help="Pays only for this meter; repeat for more.")
+    ] = None,
+    dimension: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="Pays only for such usage; repeat for more."),
+    ] = None,
+    reason: Annotated[str | None, typer.Option(help="Is kept in the entry.")] = None,
+    command_id: Annotated[
+        str | None,
+        typer.Option("--id", help="Names the grant; the same again grants nothing more."),
+    ] = None,
+    gateway: GatewayUrl = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Put value into a customer's wallet, which opens one for a new customer.
+
+    Waits until it is booked. What the wallet owes is paid first.
+    """
+    given.customer_id(customer)
+    if category not in CATEGORIES:
+        raise CommandError(f"--category: {category!r} is none of {', '.join(CATEGORIES)}", USAGE)
+    id_ = given.identifier("--id", command_id or f"grant-{secrets.token_hex(8)}")
+    content: dict[str, Any] = {
+        "id": id_,
+        "asset": given.name("--asset", asset),
+        "amount": given.amount("AMOUNT", amount),
+        "category": category,
+        "priority": priority,
+        "cost_basis": None if cost_basis is None else given.price("--cost-basis", cost_basis),
+        "effective_at": _time("--effective-at", effective_at),
+        "expires_at": _time("--expires-at", expires_at),
+        "reason": given.free_text("--reason", reason),
+    }
+    content = {field: value for field, value in content.items() if value is not None}
+    scope = {
+        "meters": [given.name("--meter", text) for text in meter or ()],
+        "dimensions": given.lists("--dimension", dimension),
+    }
+    if any(scope.values()):
+        content["scope"] = scope
+    door = Context().gateway(gateway)
+    path = f"/v1/customers/{in_path(customer)}/grants"
+    answer = _decided(lambda: door.post_bytes(path, encode(content), "application/json"), id_)
+    if as_json:
+        show_raw(answer)
+        return
+    decision = decode_decision(answer)
+    before = " (before: this is that result)" if decision.duplicate else ""
+    show(f"granted  {decision.amount} {decision.asset} to {customer}{before}")
+    _show_booked(decision)
+    if decision.grant:
+        show(f"grant    {decision.grant}")
+    tell(f"see it: drawdown wallet {quote(customer)}", quiet=quiet)
+
+
+@app.command(
+    epilog="""\b
+Examples:
+  drawdown terms acme --credit-limit USD=100
+  drawdown terms acme --threshold USD=10 --threshold USD=1
+  drawdown terms acme --threshold USD=none       none of its own: not even the book's"""
+)
+def terms(
+    customer: Customer,
+    credit_limit: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ASSET=AMOUNT", help="How far below zero authorized use may go."),
+    ] = None,
+    threshold: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ASSET=AMOUNT",
+            help="Tell when less than this is available; repeat for more; replaces the former.",
+        ),
+    ] = None,
+    reason: Annotated[str | None, typer.Option(help="Is kept in the entry.")] = None,
+    command_id: Annotated[str | None, typer.Option("--id", help="Names the command.")] = None,
+    gateway: GatewayUrl = None,
+    as_json: Json = False,
+) -> None:
+    """Set credit limits and low-balance thresholds; what is not given stays as it is.
+
+    A crossing of a threshold from above is told once, on the topic low-balance.
+    """
+    given.customer_id(customer)
+    limits = {
+        asset: given.amount(f"--credit-limit {asset}", text)
+        for asset, text in given.pairs("--credit-limit", credit_limit).items()
+    }
+    thresholds = {
+        asset: _thresholds(asset, texts)
+        for asset, texts in given.lists("--threshold", threshold).items()
+    }
+    if not limits and not thresholds:
+        raise CommandError(
+            "nothing to change: give --credit-limit USD=100 or --threshold USD=10", USAGE
+        )
+    id_ = given.identifier("--id", command_id or f"terms-{secrets.token_hex(8)}")
+    content: dict[str, Any] = {"id": id_, "credit_limits": limits, "thresholds": thresholds}
+    if reason is not None:
+        content["reason"] = given.free_text("--reason", reason)
+    door = Context().gateway(gateway)
+    answer = _decided(lambda: door.put(f"/v1/customers/{in_path(customer)}/terms", content), id_)
+    if as_json:
+        show_raw(answer)
+        return
+    decision = decode_decision(answer)
+    show(f"set           for {customer}")
+    for asset, limit in limits.items():
+        show(f"credit limit  {limit} {asset}")
+    for asset, amounts in thresholds.items():
+        show(f"thresholds    {', '.join(amounts) or NONE} {asset}")
+    show(f"entry         {decision.sequence}")
+
+
+def _thresholds(asset: str, texts: list[str]) -> list[str]:
+    if texts == [NONE]:
+        return []
+    if len(texts) > THRESHOLDS_MAX:
+        raise CommandError(f"--threshold: at most {THRESHOLDS_MAX} of {asset}", USAGE)
+    return [given.amount(f"--threshold {asset}", text) for text in texts]
+
+
+def _time(option: str, text: str | None) -> str | None:
+    return None if text is None else timestamp_text(given.time(option, text))
+
+
+def _decided(ask: Callable[[], bytes], id_: str) -> bytes:
+    """The decision. Where none was had in time, says how to ask again without doing it twice."""
+    try:
+        return ask()
+    except CommandError as error:
+        if error.code == UNREACHABLE:
+            raise CommandError(
+                f"{error.line} (it may have been booked: repeat it with --id {id_})", error.code
+            ) from None
+        raise
+
+
+def _show_booked(decision: Decision) -> None:
+    """Where the wallet stands after it."""
+    if decision.balance is not None:
+        show(f"balance  {decision.balance} {decision.asset}")
+    show(f"entry    {decision.sequence}")
