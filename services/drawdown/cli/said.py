@@ -1,0 +1,61 @@
+"""Records in words: an entry, a decision, a notice, each in a few of them.
+
+They are read as open JSON: a command shows what a newer settlement wrote as far as it knows it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from drawdown.cli.render import pairs
+from drawdown.events.entries import TYPE_PREFIX
+
+Json = Mapping[str, Any]
+
+OUT: Final = frozenset({"debit", "lapse"})
+"""Kinds of entry whose amount leaves the wallet."""
+
+
+def entry_kind(entry: Json) -> str:
+    """`grant`, `debit`, ..."""
+    return str(entry["type"]).removeprefix(TYPE_PREFIX)
+
+
+def signed_amount(entry: Json) -> str | None:
+    """What an entry moves, with its sign and asset; None where it moves nothing."""
+    data = entry["data"]
+    amount = data.get("amount")
+    if amount is None:
+        return None
+    sign = "" if amount == "0" else "-" if entry_kind(entry) in OUT else "+"
+    return f"{sign}{amount} {data['asset']}"
+
+
+def entry_about(entry: Json) -> str:
+    """What an entry is about, in one line."""
+    data = entry["data"]
+    usage = data.get("usage")
+    if usage:
+        parts = [usage["meter"], pairs(usage["quantities"]), pairs(usage["dimensions"])]
+        if unpriced := data.get("price", {}).get("unpriced"):
+            parts.append(f"({unpriced})")
+        if data.get("overdrawn", "0") != "0":
+            parts.append(f"({data['overdrawn']} overdrawn)")
+        return "  ".join(part for part in parts if part)
+    grant = data.get("grant")
+    if grant:
+        return "  ".join(filter(None, (grant["category"], grant["id"], data.get("reason"))))
+    terms = data.get("terms")
+    if terms:
+        limits = terms.get("credit_limits", {})
+        amounts = {name: "|".join(texts) for name, texts in terms.get("thresholds", {}).items()}
+        said = []
+        if limits:
+            said.append(f"credit limit {pairs(limits)}")
+        if amounts:
+            said.append(f"tells below {pairs(amounts)}")
+        return "; ".join(said)
+    if data.get("allocations"):
+        return " ".join(part["grant"] for part in data["allocations"])
+    return str(data.get("reason") or "")
