@@ -39,6 +39,9 @@ KEY_SEPARATOR: Final = "\x1f"
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 MILLISECOND: Final = timedelta(milliseconds=1)
+FIRST_MS: Final = (datetime.min.replace(tzinfo=UTC) - EPOCH) // MILLISECOND
+LAST_MS: Final = (datetime.max.replace(tzinfo=UTC) - EPOCH) // MILLISECOND
+"""Of year 1 and of year 9999: an offset can put a time beyond what UTC has a name for."""
 
 
 class Value(msgspec.Struct, frozen=True, gc=False):
@@ -70,7 +73,11 @@ def _aware(value: datetime) -> datetime:
 
 def timestamp_text(value: datetime) -> str:
     """RFC 3339 in UTC with `Z`, as few fraction digits as it needs."""
-    text = value.astimezone(UTC).isoformat()
+    try:
+        value = value.astimezone(UTC)
+    except OverflowError:
+        value = moment(milliseconds(value))
+    text = value.isoformat()
     return text.removesuffix("+00:00") + "Z"
 
 
@@ -89,6 +96,8 @@ Identifier = Annotated[str, Field(min_length=1, max_length=256, pattern=PRINTABL
 NAME: Final = r"^[A-Za-z0-9_][A-Za-z0-9_.:/@+-]*$"
 Name = Annotated[str, Field(min_length=1, max_length=128, pattern=NAME)]
 """Of a meter, quantity, dimension, rate, asset, plan."""
+DimensionName = Annotated[str, Field(max_length=128)]
+"""Of a dimension that was used: whatever a producer calls it."""
 DimensionValue = Annotated[str, Field(max_length=256)]
 Amount = Annotated[str, Field(pattern=AMOUNT_PATTERN)]
 """Decimal text: up to 26 digits before the point and 12 behind it."""
@@ -116,8 +125,11 @@ def milliseconds(value: datetime) -> int:
 
 @lru_cache(maxsize=4096)
 def moment(at_ms: int) -> datetime:
-    """The UTC time of Unix milliseconds. Cached: the records of a batch share few of them."""
-    return EPOCH + timedelta(milliseconds=at_ms)
+    """The UTC time of Unix milliseconds; what is before year 1 or after 9999 is its first or last.
+
+    Cached: the records of a batch share few of them.
+    """
+    return EPOCH + timedelta(milliseconds=min(max(at_ms, FIRST_MS), LAST_MS))
 
 
 @lru_cache(maxsize=4096)

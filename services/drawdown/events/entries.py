@@ -17,6 +17,7 @@ from drawdown.events.base import (
     Count,
     CustomerId,
     Digest,
+    DimensionName,
     DimensionValue,
     Fingerprint,
     Identifier,
@@ -55,7 +56,7 @@ class UsageFacts(Record):
     meter: Name
     time: Timestamp
     quantities: dict[Name, int | QuantityText]
-    dimensions: dict[Name, DimensionValue]
+    dimensions: dict[DimensionName, DimensionValue]
 
 
 class PriceFacts(Record):

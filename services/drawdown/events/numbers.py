@@ -11,6 +11,7 @@ bounds that every store and language of the ecosystem can hold.
 
 from __future__ import annotations
 
+import re
 from decimal import Context, Decimal, Inexact, InvalidOperation, Overflow
 from typing import Final
 
@@ -36,6 +37,9 @@ DECIMAL_PATTERN: Final = r"^(0|[1-9][0-9]{0,19})(\.[0-9]{1,18})?$"
 """A quantity as text."""
 PRICE_PATTERN: Final = r"^-?(0|[1-9][0-9]{0,19})(\.[0-9]{1,30})?$"
 """A price or cost basis as text: finer than amounts, because a rate multiplies before it rounds."""
+NUMBER: Final = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
+"""A number as JSON writes it."""
+NUMBER_LENGTH_MAX: Final = 64
 
 
 EXACT: Final = Context(prec=200, traps=[InvalidOperation, Inexact, Overflow])
@@ -101,8 +105,8 @@ def untyped_number(text: str) -> int | Decimal:
 
 
 def _bounded_number(text: str) -> int | Decimal:
-    if len(text) > 64:
-        raise NumberError(f"a number of {len(text)} characters; at most 64")
+    if len(text) > NUMBER_LENGTH_MAX:
+        raise NumberError(f"a number of {len(text)} characters; at most {NUMBER_LENGTH_MAX}")
     try:
         value = Decimal(text)
     except InvalidOperation:
@@ -113,6 +117,16 @@ def _bounded_number(text: str) -> int | Decimal:
         raise NumberError(f"{text} is out of bounds: at most {DIGITS_MAX} digits")
     integral = value.to_integral_value()
     return int(integral) if value == integral else value.normalize(EXACT)
+
+
+def text_number(text: str) -> int | Decimal:
+    """A number as text of open data, written as JSON writes numbers. Raises NumberError.
+
+    What Python's Decimal would read besides - NaN, 1_000, other alphabets' digits - is refused.
+    """
+    if len(text) <= NUMBER_LENGTH_MAX and not NUMBER.fullmatch(text):
+        raise NumberError(f"{text!r} is not a number")
+    return _bounded_number(text)
 
 
 def vendor_number(text: str) -> int | Decimal:
@@ -130,16 +144,7 @@ def quantity(value: object) -> int | Decimal:
     elif isinstance(value, Decimal):
         number = value
     elif isinstance(value, str):
-        if len(value) > 64:
-            raise NumberError(f"a text of {len(value)} characters is not a quantity")
-        try:
-            number = Decimal(value)
-        except InvalidOperation:
-            raise NumberError(f"{value!r} is not a number") from None
-        if not number.is_finite():
-            raise NumberError(f"{value} is not a finite number")
-        if abs(number.adjusted()) <= DIGITS_MAX and number == number.to_integral_value():
-            number = int(number)
+        number = text_number(value)
     else:
         raise NumberError(f"expected a number or decimal text, got {type(value).__name__}")
     if number < 0:

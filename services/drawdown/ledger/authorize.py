@@ -58,7 +58,8 @@ def authorize(rows: Rows, command: Authorize, books: Books, now: Moment) -> Deci
         amount = checked_amount(estimate.amount, asset, "estimate.amount", book)
     elif estimate.quantities is not None:
         quantities = {
-            name: checked_quantity(name, value) for name, value in estimate.quantities.items()
+            name: checked_quantity(name, value, "estimate.quantities")
+            for name, value in estimate.quantities.items()
         }
         try:
             amount, _ = rate.charge(quantities)

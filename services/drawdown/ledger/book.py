@@ -25,6 +25,7 @@ from drawdown.ledger.prices import EVENTS, CompiledRate, compile_rate
 
 DIMENSIONS_MAX: Final = 32
 DIMENSION_LENGTH_MAX: Final = 256
+DIMENSION_NAME_MAX: Final = 128
 QUOTES_MAX: Final = 10_000
 RESERVED: Final = frozenset({"costs"})
 """Fields of `data` that are neither quantity nor dimension."""
@@ -83,17 +84,14 @@ class CompiledMeter:
                 target = fields[name]
                 quantities[target] = quantities[target] + value if target in quantities else value
             elif type(value) is str:
-                if len(value) > DIMENSION_LENGTH_MAX:
-                    raise RecordError(
-                        Reason.BAD_DIMENSION,
-                        f"{len(value)} characters; a dimension has at most {DIMENSION_LENGTH_MAX}",
-                        f"data.{name}",
-                    )
+                if len(value) > DIMENSION_LENGTH_MAX or len(name) > DIMENSION_NAME_MAX:
+                    raise _too_long(name, value)
                 dimensions[name] = value
-            elif type(value) is bool:
-                dimensions[name] = "true" if value else "false"
             elif isinstance(value, int | Decimal):
-                dimensions[name] = plain_text(value)
+                text = plain_text(value) if type(value) is not bool else str(value).lower()
+                if len(text) > DIMENSION_LENGTH_MAX or len(name) > DIMENSION_NAME_MAX:
+                    raise _too_long(name, text)
+                dimensions[name] = text
         if fields and not quantities:
             raise RecordError(
                 Reason.BAD_QUANTITY,
@@ -109,12 +107,26 @@ class CompiledMeter:
         return quantities, dimensions, plain
 
 
-def checked_quantity(name: str, value: object) -> Any:
-    """A quantity field's value, exactly. Raises RecordError."""
+def checked_quantity(name: str, value: object, within: str = "data") -> Any:
+    """The value of a quantity field `within` a record, exactly. Raises RecordError."""
     try:
         return quantity(value)
     except NumberError as error:
-        raise RecordError(Reason.BAD_QUANTITY, str(error), f"data.{name}") from None
+        raise RecordError(Reason.BAD_QUANTITY, str(error), f"{within}.{name}") from None
+
+
+def _too_long(name: str, value: str) -> RecordError:
+    if len(name) > DIMENSION_NAME_MAX:
+        return RecordError(
+            Reason.BAD_DIMENSION,
+            f"a field's name of {len(name)} characters; at most {DIMENSION_NAME_MAX}",
+            f"data.{name[:DIMENSION_NAME_MAX]}",
+        )
+    return RecordError(
+        Reason.BAD_DIMENSION,
+        f"{len(value)} characters; a dimension has at most {DIMENSION_LENGTH_MAX}",
+        f"data.{name}",
+    )
 
 
 class Rates:

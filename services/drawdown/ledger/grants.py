@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Final
 
 from drawdown.events.base import milliseconds, moment
-from drawdown.events.codec import RecordError
+from drawdown.events.codec import RecordError, encode
 from drawdown.events.commands import Grant as GrantCommand
 from drawdown.events.entries import GrantFacts
 from drawdown.events.numbers import AMOUNT_MAX, EXACT, PLACES, amount_of, amount_text
@@ -17,7 +17,7 @@ from drawdown.ledger.drawdown import PRIORITY_DEFAULT, PRIORITY_INCLUDED, Slice
 from drawdown.ledger.journal import Entry, Origin
 from drawdown.ledger.outcome import Moment
 from drawdown.ledger.rows import scope_of, scope_record
-from drawdown.ledger.values import GRANTS_MAX, Grant, Wallet, recognized
+from drawdown.ledger.values import GRANTS_LENGTH_MAX, GRANTS_MAX, Grant, Wallet, recognized
 
 REPORTING_DEFAULT: Final = "USD"
 """The reporting currency while no price book says another."""
@@ -57,11 +57,27 @@ def grant_entry(
     if len(wallet.grants) >= GRANTS_MAX:
         raise RecordError(Reason.TOO_MANY_GRANTS, f"{GRANTS_MAX} live grants is the most")
     account = wallet.account(command.asset)
+    if account.granted + amount > AMOUNT_MAX:
+        raise RecordError(
+            Reason.INVALID, f"makes more than 38 digits of {command.asset} granted in all", "amount"
+        )
     overdrawn = credit = 0
     paid = _paid(command, amount, book)
     if effective_ms <= now.at_ms and scope_of(command.scope) is None:
         overdrawn = min(amount, account.overdrawn)
         credit = min(amount - overdrawn, account.credit_used)
+    facts = _GrantFacts(
+        id=grant_id,
+        category=command.category,
+        priority=_priority(command),
+        effective_at=moment(effective_ms),
+        at_once=command.effective_at is None,
+        expires_at=None if expires_ms is None else moment(expires_ms),
+        scope=scope_record(scope_of(command.scope)),
+        paid=amount_text(paid),
+        metadata=command.metadata,
+    )
+    _check_room(wallet, facts)
     reporting = book.reporting if book is not None else REPORTING_DEFAULT
     # Credit in the reporting currency was revenue when it was used; see `drawdown.take`.
     earned = overdrawn if command.asset == reporting else overdrawn + credit
@@ -81,29 +97,33 @@ def grant_entry(
         credit=-credit,
         overdrawn=-overdrawn,
         revenue=recognized(paid, amount, earned),
-        grant=_GrantFacts(
-            id=grant_id,
-            category=command.category,
-            priority=_priority(command),
-            effective_at=moment(effective_ms),
-            at_once=command.effective_at is None,
-            expires_at=None if expires_ms is None else moment(expires_ms),
-            scope=scope_record(scope_of(command.scope)),
-            paid=amount_text(paid),
-            metadata=command.metadata,
-        ),
+        grant=facts,
         reason=command.reason,
     )
 
 
-def checked_amount(text: str, asset: str, field: str, book: Book | None) -> int:
-    """An amount of a known asset, no finer than the asset's scale. Raises RecordError."""
+def _check_room(wallet: Wallet, facts: GrantFacts) -> None:
+    """Every debit writes the wallet with its live grants: what they say is bounded."""
+    length = len(encode(facts)) + sum(len(grant.json) for grant in wallet.grants)
+    if length > GRANTS_LENGTH_MAX:
+        raise RecordError(
+            Reason.TOO_MANY_GRANTS,
+            f"the live grants would take {length} characters; at most {GRANTS_LENGTH_MAX}: say less"
+            " in scope and metadata, or let some be spent",
+        )
+
+
+def checked_amount(
+    text: str, asset: str, field: str, book: Book | None, *, asset_field: str = "asset"
+) -> int:
+    """An amount of a known asset, no finer than the asset's scale. Raises RecordError, naming
+    `field`, or `asset_field` for an asset there is not."""
     scale = _scale(asset, book)
     if scale is None:
         raise RecordError(
             Reason.INVALID,
             f"no asset {asset!r}; the price book has " + ", ".join(sorted(_assets(book))),
-            "asset",
+            asset_field,
         )
     amount = amount_of(text)
     if amount % 10 ** (PLACES - scale):

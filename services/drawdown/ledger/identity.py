@@ -11,7 +11,8 @@ from hashlib import sha256
 from typing import Final
 
 from drawdown.events.base import EPOCH, KEY_SEPARATOR, Value
-from drawdown.events.codec import Command, canonical
+from drawdown.events.codec import Command, RecordError, canonical
+from drawdown.events.reasons import Reason
 from drawdown.events.structs import replaced
 from drawdown.events.usage import UsageEvent
 
@@ -30,10 +31,14 @@ def command_key(customer: str, command_id: str) -> bytes:
 def usage_fingerprint(event: UsageEvent) -> bytes:
     """Of type, subject, data and the producer's time.
 
-    A time that a gateway filled in is left out: a retry through it gets another one.
+    A time that a gateway filled in is left out: a retry through it gets another one. Raises
+    RecordError for data nested too deeply to be written.
     """
     time = event.time if event.timesource is None else None
-    content = canonical((event.type, event.subject, time, event.data))
+    try:
+        content = canonical((event.type, event.subject, time, event.data))
+    except RecursionError:  # read a little nearer to the bottom of the stack, it was not too deep
+        raise RecordError(Reason.MALFORMED, "nested too deeply", "data") from None
     return sha256(content).digest()[:FINGERPRINT_BYTES]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from drawdown.events.codec import RecordError
 from drawdown.events.commands import SetTerms
 from drawdown.events.entries import TermsFacts
-from drawdown.events.numbers import amount_of, amount_text
+from drawdown.events.numbers import amount_text
 from drawdown.events.reasons import Reason
 from drawdown.events.structs import struct_of
 from drawdown.ledger.book import Book
@@ -36,13 +36,15 @@ def terms_entry(
         if account.credit_limit
     }
     for asset, text in command.credit_limits.items():
-        limits[asset] = amount_text(checked_amount(text, asset, f"credit_limits.{asset}", book))
+        field = f"credit_limits.{asset}"
+        limits[asset] = amount_text(checked_amount(text, asset, field, book, asset_field=field))
     thresholds = {
         asset: [amount_text(amount) for amount in amounts]
         for asset, amounts in wallet.thresholds.items()
     }
     for asset, texts in command.thresholds.items():
-        amounts = {amount_of(text) for text in texts}
+        field = f"thresholds.{asset}"
+        amounts = {checked_amount(text, asset, field, book, asset_field=field) for text in texts}
         thresholds[asset] = [amount_text(amount) for amount in sorted(amounts, reverse=True)]
     return Entry(
         customer=command.customer,

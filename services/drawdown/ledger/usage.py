@@ -16,11 +16,12 @@ from drawdown.events.codec import RecordError
 from drawdown.events.decisions import Decision
 from drawdown.events.entries import PriceFacts, UsageFacts
 from drawdown.events.numbers import (
-    EXACT,
+    AMOUNT_MAX,
     NumberError,
     amount_of_decimal,
     amount_text,
     plain_text,
+    text_number,
 )
 from drawdown.events.reasons import Reason
 from drawdown.events.structs import replaced, struct_of
@@ -31,7 +32,7 @@ from drawdown.ledger.evolve import Rows
 from drawdown.ledger.identity import recall, usage_fingerprint
 from drawdown.ledger.journal import Entry, Origin, seal
 from drawdown.ledger.outcome import Decided, Moment, crossings
-from drawdown.ledger.prices import Quantities, UnpricedError
+from drawdown.ledger.prices import CompiledRate, Quantities, UnpricedError
 from drawdown.ledger.values import Account, Wallet
 
 EARLY_MS_MAX: Final = 300_000
@@ -81,6 +82,10 @@ def decide_usage(
     quote = book.quote(meter, dimensions)
     wallet = rows.row(event.subject) or Wallet(event.subject)
     facts, cost = _cost(quote, quantities, event.data)
+    if cost > AMOUNT_MAX - wallet.cost:
+        raise RecordError(
+            Reason.BAD_QUANTITY, "its cost makes more than 38 digits of cost in all", "data"
+        )
     rate = quote.rate
     try:
         if rate is None:
@@ -89,16 +94,14 @@ def decide_usage(
     except UnpricedError as missing:
         unpriced = replaced(facts or quote.exact, rate=None, rounding=None, unpriced=missing.what)
         return _unpriced(wallet, event, origin, usage, unpriced, cost, fingerprint, now)
-    if amount < 0:
-        raise RecordError(
-            Reason.BAD_QUANTITY, f"rate {rate.id!r} makes it {amount_text(amount)}: below zero"
-        )
     if facts is None:
         facts = quote.exact if exact else quote.rounded
     else:
         facts = replaced(facts, rounding="exact" if exact else rate.rounding)
     asset = rate.asset
     account = wallet.accounts.get(asset) or Account(asset)
+    if not 0 <= amount <= AMOUNT_MAX - account.debited:
+        raise _impossible(rate, amount)
     taken = take(wallet, account, amount, meter.id, dimensions, at_ms, book.reporting)
     before = account.balance
     sealed = seal(
@@ -139,6 +142,14 @@ def decide_usage(
         None,
         wallet,
     )
+
+
+def _impossible(rate: CompiledRate, amount: int) -> RecordError:
+    if amount < 0:
+        what = f"rate {rate.id!r} makes it {amount_text(amount)}: below zero"
+    else:
+        what = f"rate {rate.id!r} makes more than 38 digits of {rate.asset} debited in all"
+    return RecordError(Reason.BAD_QUANTITY, what, "data")
 
 
 def _repeated(event: UsageEvent, known: bytes, fingerprint: bytes) -> Decided:
@@ -250,13 +261,12 @@ def _reported_cost(reported: object) -> int:
         try:
             if isinstance(text, bool) or not isinstance(text, int | str | Decimal):
                 raise NumberError("expected decimal text")
-            cost = EXACT.create_decimal(text)
-            if cost.is_signed():
+            cost = text_number(text) if isinstance(text, str) else text
+            if cost < 0:
                 raise NumberError(f"{cost} is negative")
-            total += amount_of_decimal(cost)
-        except (NumberError, ArithmeticError) as error:
-            detail = str(error) if isinstance(error, NumberError) else f"{text!r} is not a number"
-            raise RecordError(Reason.BAD_QUANTITY, detail, f"data.costs.{vendor}") from None
+            total += amount_of_decimal(Decimal(cost))
+        except NumberError as error:
+            raise RecordError(Reason.BAD_QUANTITY, str(error), f"data.costs.{vendor}") from None
     return total
 
 

@@ -19,7 +19,9 @@ from drawdown.events.numbers import amount_text
 GENESIS: Final = "0" * 64
 """What the first entry of a customer has as its previous digest."""
 GRANTS_MAX: Final = 64
-"""Live grants of one wallet: its row stays within 16 KiB."""
+"""Live grants of one wallet."""
+GRANTS_LENGTH_MAX: Final = 16 << 10
+"""Of their JSON together, in characters: every debit writes it, and a record has a limit."""
 NEVER: Final = 1 << 62
 """Later than any time there is: the expiry of a grant that has none, where times are compared."""
 

@@ -6,6 +6,7 @@ which topic. There is no rule about money here; those are in `ledger`.
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from drawdown.events.base import SPECVERSION, moment
@@ -55,6 +56,8 @@ INPUTS: Final = {topic: name for name, topic in TOPICS.items()}
 ACTOR: Final = "actor"
 """Header that names the API key a record came in by."""
 REPLY_TO: Final = "reply_to"
+IDENTIFIER_MAX: Final = 256
+CONTROL: Final = re.compile(r"[\x00-\x1f]")
 
 _LowBalance = struct_of(LowBalance)
 _LowBalanceData = struct_of(LowBalanceData)
@@ -107,7 +110,7 @@ class Settlement:
             record.offset,
             None,
             0,
-            None if actor is None else actor.decode("utf-8", "replace")[:256],
+            _identifier(actor) if actor else None,
         )
         if record.input == USAGE:
             self._decide_usage(item, origin, view, effects)
@@ -222,6 +225,12 @@ class Settlement:
         if origin.topic is None:
             return Folded(None, 0, sealed.entry.at_ms)
         return Folded(INPUTS[origin.topic], origin.offset, sealed.entry.at_ms)
+
+
+def _identifier(header: bytes) -> str:
+    """A header's text, as an identifier may be."""
+    text = header.decode("utf-8", "replace")[:IDENTIFIER_MAX]
+    return text if text.isprintable() else CONTROL.sub("\ufffd", text)
 
 
 def _low_balance(customer: str, crossing: Crossing, now: Moment) -> bytes:
