@@ -1,0 +1,360 @@
+"""`drawdown explain`: an entry line by line, so that a customer's question has an answer.
+
+The price is worked out again from the published rate, and compared with what was booked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Final
+
+import msgspec
+import typer
+
+from drawdown.cli import given
+from drawdown.cli.context import Context
+from drawdown.cli.given import Customer, QueryUrl
+from drawdown.cli.history import Found, Wanted, find
+from drawdown.cli.outcome import FAILED, USAGE, CommandError
+from drawdown.cli.price_lines import Sum, exact_text, worked_out
+from drawdown.cli.published import since
+from drawdown.cli.render import Json, pairs, show, show_json, show_table, tell_error, time_text
+from drawdown.cli.said import entry_kind
+from drawdown.cli.wallet import margin, scope_text
+from drawdown.events.base import timestamp_text
+from drawdown.events.codec import RecordError
+from drawdown.events.numbers import amount_of, amount_text
+from drawdown.ledger.journal import unseal
+from drawdown.settlement.books import Content
+from drawdown.settlement.publish import read_topic
+
+app = typer.Typer(rich_markup_mode=None)
+
+REPORTED: Final = "reported"
+
+
+@app.command(
+    epilog="""\b
+Examples:
+  drawdown explain acme                the last entry
+  drawdown explain acme 17             entry 17
+  drawdown explain acme req-17         the entry of a usage event or a grant
+  drawdown explain acme --id 17        where an event's id is a number
+
+Exit code 1 where what was booked is not what the arithmetic gives."""
+)
+def explain(
+    customer: Customer,
+    entry: Annotated[
+        str | None,
+        typer.Argument(metavar="[ENTRY]", help="Its number, or the id of the event or command."),
+    ] = None,
+    entry_id: Annotated[
+        str | None, typer.Option("--id", help="The id of the event or command.")
+    ] = None,
+    source: Annotated[
+        str | None, typer.Option(help="Of the event, where two sources use the same id.")
+    ] = None,
+    query: QueryUrl = None,
+    as_json: Json = False,
+) -> None:
+    """Show how an entry's price came about, line by line.
+
+    Quantities times prices, the sum, the rounding; the price book it is from; the cost and the
+    margin; and what was taken from which grant.
+    """
+    given.customer_id(customer)
+    wanted = _wanted(entry, entry_id, source)
+    context = Context()
+    found = find(context.query(query), customer, wanted)
+    content = None
+    price = found.entry["data"].get("price")
+    if price is not None:
+        content = read_topic(context.kafka(), context.config.topics, keep=True).contents.get(
+            price["book"]
+        )
+    explained = Explained(found, content)
+    if as_json:
+        show_json(explained.as_json())
+    else:
+        _show(explained)
+    if explained.problems:
+        for problem in explained.problems:
+            tell_error(problem)
+        raise typer.Exit(FAILED)
+
+
+def _wanted(entry: str | None, entry_id: str | None, source: str | None) -> Wanted:
+    if entry is not None and entry_id is not None:
+        raise CommandError("--id: give either ENTRY or --id", USAGE)
+    if entry_id is None and entry is not None and not (entry.isascii() and entry.isdigit()):
+        entry_id = entry
+    if source is not None and entry_id is None:
+        raise CommandError("--source: is for the id of an event, which is not given", USAGE)
+    if entry_id is not None:
+        return Wanted(id=given.identifier("ENTRY", entry_id), source=source)
+    return Wanted(sequence=None if entry is None else int(entry))
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What an entry took from one grant; amounts as text."""
+
+    grant: str
+    before: str
+    amount: str
+    after: str
+    revenue: str
+
+
+class Explained:
+    """An entry with its arithmetic done again, and what does not come out."""
+
+    def __init__(self, found: Found, content: Content | None) -> None:
+        self.entry = found.entry
+        self.data: Mapping[str, Any] = found.entry["data"]
+        self.kind = entry_kind(found.entry)
+        self.content = content
+        self.price: Sum | None = None
+        self.cost: Sum | None = None
+        self.problems: list[str] = []
+        self.taken = [
+            Taken(
+                part["grant"],
+                amount_text(found.before.get(part["grant"], 0)),
+                part["amount"],
+                amount_text(found.after.get(part["grant"], 0)),
+                part.get("revenue", "0"),
+            )
+            for part in self.data.get("allocations", ())
+        ]
+        self._work_out()
+        self._check_sums()
+        try:
+            unseal(found.value)
+        except RecordError as error:
+            self.problems.append(str(error))
+
+    @property
+    def asset(self) -> str:
+        return str(self.data.get("asset") or "")
+
+    @property
+    def reporting(self) -> str:
+        return self.content.commit.reporting if self.content is not None else ""
+
+    def amount(self, field: str) -> str:
+        """An amount of the entry; nothing is zero."""
+        return str(self.data.get(field) or "0")
+
+    def _work_out(self) -> None:
+        usage, price = self.data.get("usage"), self.data.get("price")
+        if usage is None or price is None:
+            return
+        if self.content is None:
+            self.problems.append(
+                f"price book {price['book']!r} is not on its topic: the price cannot be worked out"
+            )
+            return
+        self.price = self._sum(price.get("rate"), self.content.prices, usage["quantities"])
+        if self.price is not None and self.price.charge != amount_of(self.amount("amount")):
+            self.problems.append(
+                f"the entry says {self.amount('amount')}, the arithmetic gives"
+                f" {amount_text(self.price.charge)}"
+            )
+        if price.get("cost_rate") == REPORTED:
+            return
+        self.cost = self._sum(price.get("cost_rate"), self.content.costs, usage["quantities"])
+        if self.cost is not None and self.cost.charge != amount_of(self.amount("cost")):
+            self.problems.append(
+                f"the entry says a cost of {self.amount('cost')}, the arithmetic gives"
+                f" {amount_text(self.cost.charge)}"
+            )
+
+    def _sum(
+        self, rate_id: str | None, rates: Sequence[Any], quantities: Mapping[str, int | str]
+    ) -> Sum | None:
+        if rate_id is None or self.content is None:
+            return None
+        rate = next((rate for rate in rates if rate.id == rate_id), None)
+        if rate is None:
+            self.problems.append(f"price book {self.content.commit.version!r} has no {rate_id!r}")
+            return None
+        asset = next(asset for asset in self.content.assets if asset.code == rate.asset)
+        return worked_out(rate, asset, quantities)
+
+    def _check_sums(self) -> None:
+        if self.data.get("amount") is None:
+            return
+        amount = amount_of(self.amount("amount"))
+        if self.kind == "debit":
+            paid = sum(amount_of(part.amount) for part in self.taken)
+            paid += amount_of(self.amount("credit")) + amount_of(self.amount("overdrawn"))
+            if paid != amount:
+                self.problems.append(f"{amount_text(paid)} was taken for {amount_text(amount)}")
+        moved = -amount if self.kind in ("debit", "lapse") else amount
+        if amount_of(self.amount("before")) + moved != amount_of(self.amount("after")):
+            self.problems.append("the balance after is not the balance before and the amount")
+
+    def as_json(self) -> dict[str, Any]:
+        """All of it. A `sum` or `product` without end is a fraction."""
+        book = None
+        if self.content is not None:
+            book = {
+                "version": self.content.commit.version,
+                "effective_at": timestamp_text(self.content.commit.effective_at),
+                "offset": self.content.book.offset,
+            }
+        left = amount_of(self.amount("revenue")) - amount_of(self.amount("cost"))
+        return {
+            "entry": self.entry,
+            "book": book,
+            "price": None if self.price is None else self.price.as_json(),
+            "cost": None if self.cost is None else self.cost.as_json(),
+            "taken": [msgspec.to_builtins(part) for part in self.taken],
+            "margin": amount_text(left),
+            "problems": self.problems,
+        }
+
+
+# In words
+
+
+def _show(explained: Explained) -> None:
+    entry, data = explained.entry, explained.data
+    amount = data.get("amount")
+    of = "" if amount is None else f" of {amount} {explained.asset}"
+    show(f"entry {data['sequence']} of {entry['subject']}: {explained.kind}{of}", "bold")
+    show(f"time        {time_text(entry['time'])}")
+    show(f"cause       {_cause(data)}")
+    if data.get("id"):
+        source = f" of source {data['source']}" if data.get("source") else ""
+        show(f"id          {data['id']}{source}")
+    if data.get("reason"):
+        show(f"reason      {data['reason']}")
+    if data.get("usage"):
+        _show_usage(explained)
+    if data.get("grant"):
+        _show_grant(explained)
+    if data.get("terms"):
+        _show_terms(data["terms"])
+    if explained.taken or explained.kind == "debit":
+        _show_taken(explained)
+    _show_balance(explained)
+    if not explained.problems:
+        show()
+        show("checked: the arithmetic, the sums and the entry's digest are right", "green")
+
+
+def _cause(data: Mapping[str, Any]) -> str:
+    cause = data["cause"]
+    if cause.get("timer"):
+        return f"timer {cause['timer']}, due {time_text(cause.get('due_at'))}"
+    key = f", by key {data['actor']}" if data.get("actor") else ""
+    return f"{cause['topic']}[{cause.get('partition', 0)}]@{cause.get('offset', 0)}{key}"
+
+
+def _show_usage(explained: Explained) -> None:
+    usage, price = explained.data["usage"], explained.data.get("price") or {}
+    show(f"used        {time_text(usage['time'])}")
+    show(f"meter       {usage['meter']}: {pairs(usage['quantities'])}")
+    show(f"dimensions  {pairs(usage['dimensions']) or '-'}")
+    show()
+    commit = None if explained.content is None else explained.content.commit
+    effect = ""
+    if commit is not None:
+        effect = f", in effect {_from(since(timestamp_text(commit.effective_at)))}"
+    show(f"price       book {price.get('book')} (price-book@{price.get('book_offset')}){effect}")
+    if price.get("unpriced"):
+        show(f"            no price: {price['unpriced']}; recorded, to be priced later")
+    if explained.price is not None:
+        _show_sum(explained.price, explained.price.rate.asset)
+    show()
+    if price.get("cost_rate") == REPORTED:
+        show(f"cost        {explained.amount('cost')} {explained.reporting}, as the event reported")
+    elif explained.cost is not None:
+        show(f"cost        to us, from the same book, in {explained.reporting}")
+        _show_sum(explained.cost, explained.reporting)
+    else:
+        show("cost        no cost rate matches")
+
+
+def _from(instant: str) -> str:
+    return instant if instant == "always" else f"from {instant}"
+
+
+def _show_sum(found: Sum, asset: str) -> None:
+    matches = pairs(found.rate.match) or "anything"
+    show(f"            rate {found.rate.id}, which matches {matches}")
+    show()
+    priced = [line for line in found.lines if line.price is not None]
+    products = aligned([exact_text(line.product) for line in priced] + [exact_text(found.total)])
+    rows: list[tuple[object, ...]] = [
+        (f"  {line.quantity}", line.used, f"x {line.price}", f"/ {line.per:,}", f"= {product}")
+        for line, product in zip(priced, products, strict=False)
+    ]
+    rows.append(("  sum", "", "", "", f"= {products[-1]}"))
+    show_table(("  quantity", ">used", "price", "per", "product"), rows)
+    for line in found.lines:
+        if line.price is None:
+            show(f"  {line.quantity} {line.used} has no price in this rate")
+    show(f"  rounding  {found.rounding}")
+    show(f"  charge    {amount_text(found.charge)} {asset}")
+
+
+def aligned(texts: Sequence[str]) -> list[str]:
+    """Numbers one below the other, point below point."""
+    whole = max(len(text.partition(".")[0]) for text in texts)
+    return [" " * (whole - len(text.partition(".")[0])) + text for text in texts]
+
+
+def _show_grant(explained: Explained) -> None:
+    grant = explained.data["grant"]
+    show()
+    show(f"grant       {grant['id']}, {grant['category']}, priority {grant['priority']}")
+    starts = "at once" if grant.get("at_once") else time_text(grant["effective_at"])
+    ends = time_text(grant["expires_at"]) if grant.get("expires_at") else "never"
+    show(f"in effect   {starts}; expires {ends}")
+    show(f"pays for    {scope_text(grant.get('scope'))}")
+    show(f"sold for    {grant['paid']} in the reporting currency")
+    for field, what in (("overdrawn", "overdrawn"), ("credit", "used on credit")):
+        owed = amount_of(explained.amount(field))
+        if owed:
+            show(f"paid back   {amount_text(-owed)} {explained.asset} that was {what}")
+
+
+def _show_terms(terms: Mapping[str, Any]) -> None:
+    show()
+    for asset, limit in terms.get("credit_limits", {}).items():
+        show(f"credit limit  {limit} {asset}")
+    for asset, amounts in terms.get("thresholds", {}).items():
+        show(f"tells below   {', '.join(amounts) or 'nothing'} {asset}")
+
+
+def _show_taken(explained: Explained) -> None:
+    show()
+    rows: list[tuple[object, ...]] = [
+        (f"  grant {part.grant}", part.before, part.amount, part.after, part.revenue)
+        for part in explained.taken
+    ]
+    for field, what in (("credit", "on credit"), ("overdrawn", "overdrawn")):
+        if explained.amount(field) != "0":
+            rows.append((f"  {what}", None, explained.amount(field), None, None))
+    if rows:
+        show_table(("taken from", ">before", ">taken", ">after", ">revenue"), rows)
+
+
+def _show_balance(explained: Explained) -> None:
+    data = explained.data
+    if data.get("amount") is not None:
+        sign = "-" if explained.kind in ("debit", "lapse") else "+"
+        show()
+        show(
+            f"balance     {explained.amount('before')} {sign} {data['amount']}"
+            f" = {explained.amount('after')} {explained.asset}"
+        )
+    revenue, cost = explained.amount("revenue"), explained.amount("cost")
+    if (revenue, cost) != ("0", "0"):
+        left = f"{margin(revenue, cost)} {explained.reporting}".rstrip()
+        show(f"margin      revenue {revenue} - cost {cost} = {left}")
