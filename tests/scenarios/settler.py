@@ -87,9 +87,7 @@ def main(bootstrap: str, environment: str, instance: str, home: str) -> None:
     from drawdown.settlement import service
     from drawdown.stream.kafka import KafkaCluster
 
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s"
-    )
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     config = Config(environment=environment, instance=instance, home=Path(home), settlement_port=0)
     service.run(config, KafkaCluster(bootstrap))
 

@@ -25,9 +25,9 @@ def test_killed_and_restarted_with_and_without_its_store(
     with World(broker, tmp_path, partitions=4, load=Load(seed())) as world:
         settler = world.start()
         world.ready(settler)
-        world.flow(per_second=1500)
-        for store_lost in (False, True, False, True):
-            time.sleep(world.random.uniform(0.3, 1.5))
+        world.flow(per_second=700)
+        for store_lost in (False, True, False):
+            time.sleep(world.random.uniform(0.2, 1.2))
             settler.kill()
             if store_lost:
                 shutil.rmtree(settler.home / "stores")

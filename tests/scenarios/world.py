@@ -83,14 +83,15 @@ class Follower:
         """Per partition: behind the last record read."""
 
     def read(self) -> list[Message]:
-        """What there is by now."""
+        """What has come since the last time; all of it is in `messages`."""
+        before = len(self.messages)
         while (message := self._consumer.poll(0.0)) is not None:
             if message.error() is None:
                 self.messages.append(message)
                 self.next[message.partition()] = (message.offset() or 0) + 1
             else:
                 self._ended[message.partition()] = message.offset() or 0
-        return self.messages
+        return self.messages[before:]
 
     def read_to_the_end(self) -> list[Message]:
         """All there is by now."""
@@ -99,8 +100,10 @@ class Follower:
             for where in self._partitions
         }
         until(
-            lambda: self.read() is not None
-            and all(self._ended.get(number, -1) >= end for number, end in ends.items()),
+            lambda: (
+                self.read() is not None
+                and all(self._ended.get(number, -1) >= end for number, end in ends.items())
+            ),
             what="not read to the end",
         )
         return self.messages
@@ -223,24 +226,21 @@ class World:
     def decided(self, limit_s: float = 30.0) -> None:
         """Wait until all that was sent is decided."""
 
-        def missing() -> int:
-            debits = {
-                (entry["subject"], entry["data"]["id"])
-                for message in self.follower(BALANCE_CHANGES).read()
-                if "source" in (entry := json.loads(message.value() or b""))["data"]
-            }
-            commands = {
-                json.loads(message.value() or b"")["id"]
-                for message in self.follower(DECISIONS).read()
-            }
-            letters = len(self.follower(DEAD_LETTERS).read())
-            return (
-                len(self.load.sent.keys() - debits)
-                + len(self.load.commands - commands)
-                + max(self.load.broken - letters, 0)
-            )
+        missing = set(self.load.sent)
+        unanswered = set(self.load.commands)
+        journal, decisions = self.follower(BALANCE_CHANGES), self.follower(DECISIONS)
+        letters = self.follower(DEAD_LETTERS)
 
-        until(lambda: not missing(), limit_s, "not everything is decided")
+        def done() -> bool:
+            for message in journal.read():
+                entry = json.loads(message.value() or b"")
+                missing.discard((entry["subject"], entry["data"].get("id")))
+            for message in decisions.read():
+                unanswered.discard(json.loads(message.value() or b"")["id"])
+            letters.read()
+            return not missing and not unanswered and len(letters.messages) >= self.load.broken
+
+        until(done, limit_s, "not everything is decided")
         until(self._taken, limit_s, "not everything is taken")
 
     def _taken(self) -> bool:
@@ -269,7 +269,9 @@ class World:
         assert wrongs == []
         entries = [json.loads(m.value() or b"") for m in journal]
         debited = Counter(
-            (entry["subject"], entry["data"]["id"]) for entry in entries if "source" in entry["data"]
+            (entry["subject"], entry["data"]["id"])
+            for entry in entries
+            if "source" in entry["data"]
         )
         assert debited == Counter(self.load.sent.keys())
         answers = Counter(json.loads(m.value() or b"")["id"] for m in decisions)

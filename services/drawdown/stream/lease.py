@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
 from drawdown.stream.application import COMMANDS, USAGE, Record
 from drawdown.stream.clock import Clock
@@ -91,8 +91,10 @@ class Lease:
 
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self.changes += 1
-        # Somewhere valid and at rest: where reading starts is for recovery to say.
-        gained = [TopicPartition(p.topic, p.partition, OFFSET_BEGINNING) for p in partitions]
+        # At rest: where reading starts is for recovery to say. A number, because the client looks
+        # one of the logical offsets up only half a second later. Should it not exist any more and
+        # be asked for before the pause, `_event` knows better.
+        gained = [TopicPartition(p.topic, p.partition, 0) for p in partitions]
         consumer.incremental_assign(gained)
         if gained:
             consumer.pause(gained)
@@ -109,11 +111,14 @@ class Lease:
             self.rest(number)
         self._on_lost(numbers)
 
+    def place(self, partition: int, starts: Mapping[str, int]) -> bool:
+        """Where reading of a partition at rest will begin. False while the client has not taken it
+        up: try again."""
+        return _seek(self._usage, TopicPartition(self._layout.usage, partition, starts[USAGE]))
+
     def serve(self, partition: int, starts: Mapping[str, int]) -> None:
-        """Begin to read a recovered partition at these offsets."""
-        usage = TopicPartition(self._layout.usage, partition, starts[USAGE])
-        self._usage.seek(usage)
-        self._usage.resume([usage])
+        """Begin to read a recovered partition, which is in its place, at these offsets."""
+        self._usage.resume([TopicPartition(self._layout.usage, partition)])
         self._commands.incremental_assign(
             [TopicPartition(self._layout.commands, partition, starts[COMMANDS])]
         )
@@ -134,8 +139,10 @@ class Lease:
         if reading is None:
             return
         for name, state in reading.inputs.items():
-            self._consumers[name].seek(
-                TopicPartition(self._topics[name], partition, state.next_offset)
+            # Where nothing was taken up yet, reading has yet to begin, and will where it must.
+            _seek(
+                self._consumers[name],
+                TopicPartition(self._topics[name], partition, state.next_offset),
             )
             state.end_seen = None
             self._waiting[name] = deque(r for r in self._waiting[name] if r.partition != partition)
@@ -206,14 +213,27 @@ class Lease:
                 )
                 state.inputs[name].end_seen = high
         elif code in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
-            raise LogUnreadableError(
-                message.partition() or 0,
-                f"{self._topics[name]}[{message.partition()}]: what comes next was deleted before"
-                f" it was decided ({error.str()})",
-            )
+            self._unreadable(name, message, error)
         elif error.fatal() or code == KafkaError._FATAL:
             # A fenced static member is told by this code alone, once, and then hears nothing.
             raise KafkaException(error)
+
+    def _unreadable(self, name: str, message: Message, error: KafkaError) -> None:
+        """The client says that an offset does not exist. It may mean one that we no longer want."""
+        partition: Any = message.partition()
+        reading = self.reading.get(partition)
+        if reading is None:
+            return
+        where = TopicPartition(self._topics[name], partition)
+        next_offset = reading.inputs[name].next_offset
+        low, high = self._consumers[name].get_watermark_offsets(where, 5.0, cached=False)
+        if not low <= next_offset <= high:
+            raise LogUnreadableError(
+                partition,
+                f"{where.topic}[{partition}]: record {next_offset} comes next, the log goes from"
+                f" {low} to {high}: it was deleted before it was decided ({error.str()})",
+            )
+        self.rewind(partition)
 
     def waiting_usage(self, partition: int) -> Record | None:
         """The first record of usage that was taken and not decided yet."""
@@ -266,3 +286,14 @@ class Lease:
         """Leave. Blocks up to the broker's answer."""
         self._usage.close()  # takes the partitions back, which P follows, through the callbacks
         self._commands.close()
+
+
+def _seek(consumer: Consumer, where: TopicPartition) -> bool:
+    """False where the client has yet to begin with a partition that was assigned."""
+    try:
+        consumer.seek(where)
+    except KafkaException as error:
+        if error.args[0].code() in (KafkaError._STATE, KafkaError._PREV_IN_PROGRESS):
+            return False
+        raise
+    return True

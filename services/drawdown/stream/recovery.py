@@ -20,8 +20,9 @@ starve the others. The order is what makes it right:
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Final
+from collections.abc import Callable, Generator, Iterator, Mapping
+from functools import partial
+from typing import Any, Final, TypeVar
 
 from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, TopicPartition
 
@@ -39,6 +40,8 @@ BATCH: Final = 2000
 """Entries folded between two writes of the store."""
 NONE: Final = -1001
 """OFFSET_INVALID: the group has no offset here."""
+
+T = TypeVar("T")
 
 
 class RecoveryError(Exception):
@@ -219,17 +222,8 @@ class _Recovery:
 
     def _run(self) -> Iterator[bool]:
         all_, layout, partition = self._all, self._all.layout, self._partition
-        while True:  # 1
-            try:
-                committed = self._lease.committed(partition, 0.5)
-                break
-            except KafkaException as error:
-                if not _passing(error):
-                    raise
-                yield False
-        high = all_.high_watermark(layout.journal, partition)  # 2
-        while all_.stable_end(layout.journal, partition)[1] < high:  # 3
-            yield False
+        committed = yield from _asked(lambda: self._lease.committed(partition, 0.5))  # 1
+        high = yield from self._stable(layout.journal)  # 2, 3
         if self.view is None:
             self.view = all_.open_view(partition)
         fresh = self.view.store.positions == Positions()
@@ -239,7 +233,7 @@ class _Recovery:
             all_.set_aside(partition, "its restore was not finished")
             self.view = all_.open_view(partition)
         if not fresh:
-            low, end = all_.stable_end(layout.journal, partition)
+            low, end = yield from _asked(lambda: all_.stable_end(layout.journal, partition))
             position = self.view.store.positions.journal
             if not low <= position <= end:
                 self.view.store.close()
@@ -260,16 +254,24 @@ class _Recovery:
             self.view = all_.open_view(partition)
             yield from self._read_rows(high)
             yield from self._fold(self.view.store.positions.journal)
-        self._start_from(committed)  # 5, 6
+        yield from self._start_from(committed)  # 5
+        while not self._lease.place(partition, self.starts):  # 6
+            yield False
+
+    def _stable(self, topic: str) -> Generator[bool, None, int]:
+        """The end of a topic's partition, when no transaction is open any more below it."""
+        all_, partition = self._all, self._partition
+        high = yield from _asked(lambda: all_.high_watermark(topic, partition))
+        while (yield from _asked(lambda: all_.stable_end(topic, partition)))[1] < high:
+            yield False
+        return high
 
     def _read_rows(self, journal_end: int) -> Iterator[bool]:
         """Fill an empty store from `balances`, then its identities from the journal's tail."""
-        all_, layout, partition = self._all, self._all.layout, self._partition
+        all_, layout = self._all, self._all.layout
         assert self.view is not None
         view = self.view
-        high = all_.high_watermark(layout.rows, partition)
-        while all_.stable_end(layout.rows, partition)[1] < high:
-            yield False
+        high = yield from self._stable(layout.rows)
         positions = Positions(journal=journal_end)
         for messages in self._messages(layout.rows, OFFSET_BEGINNING, high):
             if not messages:
@@ -289,9 +291,11 @@ class _Recovery:
         assert self.view is not None
         view = self.view
         since_ms = max(all_.clock.now_ms() - all_.identities_ms, 0)
-        start = all_.reader.offsets_for_times(
-            [TopicPartition(layout.journal, partition, since_ms)], 5.0
-        )[0].offset
+        since = TopicPartition(layout.journal, partition, since_ms)
+        (found,) = yield from _asked(lambda: all_.reader.offsets_for_times([since], 2.0))
+        if found.error is not None:
+            raise KafkaException(found.error)
+        start = found.offset
         inputs: dict[str, int] = dict.fromkeys((USAGE, COMMANDS), 0)
         if 0 <= start < journal_end:
             for messages in self._messages(layout.journal, start, journal_end):
@@ -312,10 +316,10 @@ class _Recovery:
 
     def _fold(self, start: int) -> Iterator[bool]:
         """Fold the journal from a position to its end, in batches of a store write each."""
-        all_, layout = self._all, self._all.layout
+        all_, layout, partition = self._all, self._all.layout, self._partition
         assert self.view is not None
         view = self.view
-        high = all_.high_watermark(layout.journal, self._partition)
+        high = yield from _asked(lambda: all_.high_watermark(layout.journal, partition))
         inputs = {USAGE: 0, COMMANDS: 0, **view.store.positions.inputs}
         for messages in self._messages(layout.journal, start, high):
             if not messages:
@@ -329,7 +333,7 @@ class _Recovery:
                     view.drop()
                     raise RecoveryError(
                         "journal-follows",
-                        f"{layout.journal}[{self._partition}]@{message.offset()}: {error}",
+                        f"{layout.journal}[{partition}]@{message.offset()}: {error}",
                     ) from error
                 at_ms = folded.at_ms
                 if folded.input is not None:
@@ -366,7 +370,7 @@ class _Recovery:
         all_.unassign(self._partition)
         self.reading = None
 
-    def _start_from(self, committed: dict[str, int]) -> None:
+    def _start_from(self, committed: dict[str, int]) -> Iterator[bool]:
         assert self.view is not None
         positions = self.view.store.positions
         for name, offset in committed.items():
@@ -375,7 +379,7 @@ class _Recovery:
                 # The group's offsets are gone (it had no member for 7 days) or never were: the
                 # journal knows how far it came.
                 topic = {USAGE: self._all.layout.usage, COMMANDS: self._all.layout.commands}[name]
-                low, _ = self._all.stable_end(topic, self._partition)
+                low, _ = yield from _asked(partial(self._all.stable_end, topic, self._partition))
                 self.starts[name] = max(highest, low)
             elif highest > offset:
                 raise RecoveryError(
@@ -385,6 +389,17 @@ class _Recovery:
                 )
             else:
                 self.starts[name] = offset
+
+
+def _asked(question: Callable[[], T]) -> Generator[bool, None, T]:
+    """The broker's answer, as soon as there is one: it may be away for a while."""
+    while True:
+        try:
+            return question()
+        except KafkaException as error:
+            if not _passing(error):
+                raise
+        yield False
 
 
 def _passing(error: KafkaException) -> bool:
