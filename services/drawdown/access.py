@@ -184,8 +184,8 @@ class Settings:
     def _take(self, key: bytes, value: bytes | None) -> None:
         kind, _, setting_id = key.decode("utf-8", "replace").partition(KEY_SEPARATOR)
         if value is None:
-            self._keys.pop(setting_id, None)
-            self._tokens.pop(setting_id, None)
+            settings: dict[str, Any] = self._keys if kind == "api_key" else self._tokens
+            settings.pop(setting_id, None)
             return
         try:
             setting = decode_setting(value)

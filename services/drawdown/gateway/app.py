@@ -11,13 +11,14 @@ import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Path, Request, Response
+from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse
 
-from drawdown.access import Settings
-from drawdown.events.base import timestamp_text
+from drawdown.access import Caller, Settings
+from drawdown.events.base import PRINTABLE, timestamp_text
 from drawdown.events.catalogue import COMMANDS, USAGE_EVENTS, Environment
 from drawdown.events.codec import (
     Command,
@@ -27,20 +28,29 @@ from drawdown.events.codec import (
     decode_decision,
     encode,
 )
-from drawdown.events.commands import Authorize, Grant, SetTerms
 from drawdown.events.decisions import Decision
 from drawdown.events.reasons import Reason
-from drawdown.events.usage import UsageEvent
+from drawdown.gateway import doors
 from drawdown.gateway.answers import Answers
-from drawdown.gateway.intake import BATCH, PLAIN, STRUCTURED, read_events
+from drawdown.gateway.intake import PLAIN, Taken, read_events
 from drawdown.gateway.publisher import BusyError, NotSentError, Publisher
 from drawdown.stream.ports import Cluster, Headers
 from drawdown.web.app import body_of, caller_of, make_app
-from drawdown.web.problems import ProblemError
+from drawdown.web.openapi import answered, answered_one_of, problems
+from drawdown.web.problems import ItemProblem, ProblemError
 
 WAIT_S: Final = 5.0
 """How long a command's decision is waited for."""
 WAIT_S_MAX: Final = 30.0
+
+Customer = Annotated[str, Path(min_length=1, max_length=128, pattern=PRINTABLE)]
+
+
+class Accepted(BaseModel):
+    """Events that were taken."""
+
+    accepted: int = Field(description="How many: Kafka has them")
+    rejected: list[ItemProblem] = Field(description="The others; `index` counts from 0")
 
 
 class Gateway:
@@ -89,13 +99,16 @@ class Gateway:
                 sent = self.publisher.send(
                     self.commands_topic, command.customer.encode(), value, headers
                 )
+            except BusyError as error:
+                raise _busy(error) from None
+            try:
                 async with asyncio.timeout(wait_s):
                     # Whichever comes first: the answer may overtake the delivery report.
                     await asyncio.wait((sent, answer), return_when=asyncio.FIRST_COMPLETED)
-                    if sent.done():
+                    if not answer.done():
                         sent.result()
                     return await answer
-            except (TimeoutError, NotSentError, BusyError) as error:
+            except (TimeoutError, NotSentError) as error:
                 raise ProblemError(
                     503,
                     "no_decision",
@@ -104,6 +117,8 @@ class Gateway:
                     retry_after_s=1,
                     extra={"id": command.id},
                 ) from error
+            finally:
+                sent.cancel()  # nobody is to be told any more that it failed
 
 
 def create_app(cluster: Cluster, environment: Environment, instance: str) -> FastAPI:
@@ -117,70 +132,63 @@ def create_app(cluster: Cluster, environment: Environment, instance: str) -> Fas
         gateway.running,
     )
     app.state.gateway = gateway
+    app.state.schemas.update(doors.schemas())
 
     @app.post(
         "/v1/events",
         status_code=202,
         summary="Report usage",
-        openapi_extra=_events_body(),
-        responses={400: {"description": "No event could be taken"}},
+        openapi_extra=doors.events_body(),
+        response_model=Accepted,
+        responses={
+            202: answered("Kafka has the accepted events", doors.TAKEN),
+            **problems(413, 415, 429, 503),
+        },
     )
     async def events(request: Request) -> Response:
         """One event or up to 1,000: CloudEvents structured, batch or binary, or plain JSON.
 
-        202 when the cluster has them. A refused event does not refuse the others; resending is
-        safe: what came before is not debited again.
+        202 when the cluster has them. A refused event does not refuse the others; only where none
+        could be taken the answer is a problem. Resending is safe: what came before is not debited
+        again.
         """
-        caller = caller_of(request, "ingest")
-        body = await body_of(request)
-        taken, refused = read_events(
-            request.headers.get("content-type", ""), request.headers, body, datetime.now(UTC)
-        )
-        rejected = [
-            {
-                "index": item.index,
-                "id": item.id,
-                "code": str(item.error.reason),
-                "field": item.error.field,
-                "detail": item.error.detail,
-            }
-            for item in refused
-        ]
+        taken, rejected, caller = await _events_of(request)
         if not taken:
-            first = refused[0].error if refused else RecordError(Reason.MALFORMED, "no events")
-            raise ProblemError(
-                400,
-                str(first.reason),
-                first.detail,
-                field=first.field,
-                extra={"errors": rejected},
-            )
-        await _send(gateway, [(i.event.subject, i.value) for i in taken], caller.id)
+            raise _none_taken(rejected)
+        await _send(gateway, taken, caller.id)
         return JSONResponse({"accepted": len(taken), "rejected": rejected}, 202)
 
     @app.post(
         "/api/v1/events",
         status_code=204,
         summary="Report usage as to OpenMeter",
-        openapi_extra=_events_body(),
+        openapi_extra=doors.events_body(),
+        responses={
+            204: {"description": "Kafka has the events"},
+            **problems(413, 415, 429, 503),
+        },
     )
     async def openmeter_events(request: Request) -> Response:
         """OpenMeter's path, all or nothing: LiteLLM's `openmeter` callback posts here."""
-        caller = caller_of(request, "ingest")
-        body = await body_of(request)
-        taken, refused = read_events(
-            request.headers.get("content-type", ""), request.headers, body, datetime.now(UTC)
-        )
-        if refused:
-            raise refused[0].error
-        await _send(gateway, [(i.event.subject, i.value) for i in taken], caller.id)
+        taken, rejected, caller = await _events_of(request)
+        if rejected or not taken:
+            raise _none_taken(rejected)
+        await _send(gateway, taken, caller.id)
         return Response(status_code=204)
 
     @app.post(
         "/v1/authorizations",
         summary="May this run?",
-        openapi_extra=_command_body(Authorize),
+        openapi_extra=doors.command_body(doors.AUTHORIZATION, doors.AUTHORIZE_EXAMPLE),
         response_model=Decision,
+        responses={
+            200: answered_one_of(
+                "The decision: `allowed`, or denied with `reason` and `shortfall`",
+                allowed=doors.ALLOWED,
+                denied=doors.DENIED,
+            ),
+            **problems(413, 415, 422, 429, 503),
+        },
     )
     async def authorizations(request: Request) -> Response:
         """Allow or deny, against the balance as it is now. A denial is a successful answer."""
@@ -193,14 +201,17 @@ def create_app(cluster: Cluster, environment: Environment, instance: str) -> Fas
         "/v1/customers/{customer:path}/grants",
         status_code=201,
         summary="Put value into a wallet",
-        openapi_extra=_command_body(Grant),
+        openapi_extra=doors.command_body(doors.NEW_GRANT, doors.GRANT_EXAMPLE),
         response_model=Decision,
+        responses={
+            201: answered("Granted, now or with `duplicate` before", doors.GRANTED),
+            **problems(409, 413, 415, 422, 429, 503),
+        },
     )
-    async def grants(request: Request, customer: str) -> Response:
+    async def grants(request: Request, customer: Customer) -> Response:
         """Needs an id, in the body or as `Idempotency-Key`: the same again grants nothing more."""
         caller = caller_of(request, "admin")
-        content = _object(await body_of(request))
-        content["customer"] = customer
+        content = _object(await body_of(request), customer)
         if "id" not in content:
             key = request.headers.get("idempotency-key")
             if not key:
@@ -217,30 +228,67 @@ def create_app(cluster: Cluster, environment: Environment, instance: str) -> Fas
     @app.put(
         "/v1/customers/{customer:path}/terms",
         summary="Set credit limits and thresholds",
-        openapi_extra=_command_body(SetTerms),
+        openapi_extra=doors.command_body(doors.TERMS, doors.TERMS_EXAMPLE),
         response_model=Decision,
+        responses=problems(413, 415, 422, 429, 503),
     )
-    async def terms(request: Request, customer: str) -> Response:
+    async def terms(request: Request, customer: Customer) -> Response:
         """What is not stated stays as it is. Repeating it changes nothing, so an id is optional."""
         caller = caller_of(request, "admin")
-        content = _object(await body_of(request))
-        content["customer"] = customer
+        content = _object(await body_of(request), customer)
         content.setdefault("id", request.headers.get("idempotency-key") or secrets.token_hex(12))
         return await _decided(gateway, request, "set_terms", content, caller.id)
 
     return app
 
 
-async def _send(gateway: Gateway, records: list[tuple[str, bytes]], actor: str) -> None:
+async def _events_of(request: Request) -> tuple[list[Taken], list[dict[str, Any]], Caller]:
+    """The events of a request, what is wrong with the others, and whose they are."""
+    caller = caller_of(request, "ingest")
+    body = await body_of(request)
+    taken, refused = read_events(
+        request.headers.get("content-type", ""), request.headers, body, datetime.now(UTC)
+    )
+    rejected = [
+        {
+            "index": item.index,
+            "id": item.id,
+            "code": str(item.error.reason),
+            "field": item.error.field,
+            "detail": item.error.detail,
+        }
+        for item in refused
+    ]
+    return taken, rejected, caller
+
+
+def _none_taken(rejected: list[dict[str, Any]]) -> ProblemError:
+    """No event was taken: the first that is wrong, and all of them in `errors`."""
+    if not rejected:
+        return ProblemError(400, str(Reason.MALFORMED), "there is no event in it")
+    first = rejected[0]
+    oversized = all(item["code"] == Reason.OVERSIZED for item in rejected)
+    return ProblemError(
+        413 if oversized else 400,
+        first["code"],
+        first["detail"],
+        field=first["field"],
+        extra={"errors": rejected},
+    )
+
+
+async def _send(gateway: Gateway, taken: list[Taken], actor: str) -> None:
     headers: Headers = [("actor", actor.encode())]
     try:
         sent = [
-            gateway.publisher.send(gateway.usage_topic, subject.encode(), value, headers)
-            for subject, value in records
+            gateway.publisher.send(
+                gateway.usage_topic, item.event.subject.encode(), item.value, headers
+            )
+            for item in taken
         ]
         await asyncio.gather(*sent)
     except BusyError as error:
-        raise ProblemError(429, "busy", str(error), retry_after_s=1) from None
+        raise _busy(error) from None
     except NotSentError as error:
         raise ProblemError(
             503,
@@ -249,6 +297,10 @@ async def _send(gateway: Gateway, records: list[tuple[str, bytes]], actor: str) 
             " counted twice",
             retry_after_s=2,
         ) from None
+
+
+def _busy(error: BusyError) -> ProblemError:
+    return ProblemError(429, "busy", str(error), retry_after_s=1)
 
 
 async def _decided(
@@ -303,10 +355,19 @@ def _answer(value: bytes, done: int) -> Response:
     return Response(value, done, media_type=PLAIN)
 
 
-def _object(body: bytes) -> dict[str, Any]:
+def _object(body: bytes, customer: str | None = None) -> dict[str, Any]:
+    """The command in a body, of the customer in the path where there is one.
+
+    Raises RecordError, also where the body says what only the door says: it would be ignored.
+    """
     content = decode_any(body)
     if not isinstance(content, dict):
         raise RecordError(Reason.MALFORMED, "expected a JSON object")
+    for name in ("type", "timesource"):
+        if name in content:
+            raise RecordError(Reason.MALFORMED, "is not given here: the door says it", name)
+    if customer is not None and content.setdefault("customer", customer) != customer:
+        raise RecordError(Reason.INVALID, "is not the customer in the path", "customer")
     return content
 
 
@@ -322,30 +383,3 @@ def _wait_of(request: Request) -> float:
             400, "invalid", f"between 0 and {WAIT_S_MAX:.0f} seconds", field="request-timeout"
         )
     return seconds
-
-
-def _events_body() -> dict[str, Any]:
-    one = UsageEvent.model_json_schema(ref_template="#/components/schemas/{model}")
-    return {
-        "requestBody": {
-            "required": True,
-            "content": {
-                STRUCTURED: {"schema": one},
-                BATCH: {"schema": {"type": "array", "items": one, "maxItems": 1000}},
-                PLAIN: {"schema": {"oneOf": [one, {"type": "array", "items": one}]}},
-            },
-        }
-    }
-
-
-FILLED_IN: Final = ("id", "type", "customer", "time", "timesource", "deadline_at")
-
-
-def _command_body(model: type[Authorize] | type[Grant] | type[SetTerms]) -> dict[str, Any]:
-    """The command's schema, without what the door fills in."""
-    schema = model.model_json_schema()
-    optional = set(FILLED_IN) - ({"customer"} if model is Authorize else set())
-    schema["required"] = [name for name in schema.get("required", []) if name not in optional]
-    for name in ("type", "timesource"):
-        schema["properties"].pop(name, None)
-    return {"requestBody": {"required": True, "content": {PLAIN: {"schema": schema}}}}

@@ -129,6 +129,7 @@ def add_pages(app: FastAPI) -> None:
             caller = caller_of(request, "read", customer)
         except ProblemError as problem:
             return refused(request, problem, path_of(customer))
+        position = where(query.replica.position(customer))
         row = query.replica.row(customer) if _may_exist(customer) else None
         stream = f"/v1/customers/{quote(customer, safe='')}/stream"
         if row is not None:
@@ -139,7 +140,7 @@ def add_pages(app: FastAPI) -> None:
                 caller=caller,
                 wallet=shown,
                 lines=_lines(query, shown),
-                position=where(query.replica.position(customer)),
+                position=position,
                 stream=stream,
                 now_ms=now_ms,
             )

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import re
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -18,11 +19,11 @@ import msgspec
 from fastapi import FastAPI, Request, Response
 from fastapi import Path as PathParameter
 from fastapi import Query as QueryParameter
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from starlette.responses import StreamingResponse
 
 from drawdown.access import Settings
-from drawdown.events.base import PRINTABLE, moment, timestamp_text
+from drawdown.events.base import PRINTABLE, Timestamp, moment, timestamp_text
 from drawdown.events.catalogue import Environment
 from drawdown.events.codec import encode
 from drawdown.events.entries import Entry
@@ -30,11 +31,14 @@ from drawdown.events.rows import AccountRow, GrantRow, WalletRow
 from drawdown.query.replica import Entries, Position, Replica
 from drawdown.stream.ports import Cluster
 from drawdown.web.app import caller_of, make_app
+from drawdown.web.openapi import answered, problems
 from drawdown.web.problems import ProblemError
 
 LIMIT: Final = 50
 LIMIT_MAX: Final = 100
 BEAT_S: Final = 5.0
+GAP_S: Final = 0.1
+"""Between two wallets of a stream: ten a second are enough for a page."""
 RETRY_MS: Final = 2_000
 HEADERS: Final = {
     # A browser with a page's cookie may ask here: nothing is to keep the answer, or to read it as
@@ -54,9 +58,13 @@ class Where(BaseModel):
     """Where an answer stands."""
 
     partition: int
-    offset: int
-    stale_ms: int | None
-    as_of: str
+    offset: int = Field(
+        description="All before it is in the answer: of `balances`, for entries of the journal"
+    )
+    stale_ms: int | None = Field(
+        description="How old the answer may be; null while this service is still reading"
+    )
+    as_of: Timestamp = Field(description="The same as a time")
 
 
 class WalletAnswer(BaseModel):
@@ -84,9 +92,38 @@ class EntriesAnswer(BaseModel):
 
 
 class CustomersAnswer(BaseModel):
+    positions: list[Where] = Field(description="Of every partition")
     data: list[WalletRow]
     has_more: bool
     next_cursor: str | None
+
+
+EVENTS: Final = "text/event-stream"
+POSITION: Final = {"partition": 2, "offset": 1841, "stale_ms": 12, "as_of": "2026-11-03T09:30:00Z"}
+BALANCE: Final = {
+    "position": POSITION,
+    "customer": "acme",
+    "sequence": 7,
+    "balances": [
+        {
+            "asset": "USD",
+            "available": "24.76",
+            "balance": "24.76",
+            "unspent": "24.76",
+            "held": "0",
+            "credit_limit": "0",
+            "credit_used": "0",
+            "overdrawn": "0",
+            "granted": "25",
+            "debited": "0.24",
+            "lapsed": "0",
+        }
+    ],
+}
+CHANGES: Final = (
+    'event: wallet\ndata: {"row":"wallet","customer":"acme","sequence":7,…}\n\n'
+    'event: position\ndata: {"partition":2,"offset":1841,"stale_ms":12,…}\n\n'
+)
 
 
 class Query:
@@ -99,16 +136,11 @@ class Query:
 
     @asynccontextmanager
     async def running(self, _: FastAPI) -> AsyncIterator[None]:
-        loop = asyncio.get_running_loop()
-        self.settings.start()
-        await loop.run_in_executor(None, self.replica.start)
-        await loop.run_in_executor(None, self.entries.start)
-        try:
+        async with AsyncExitStack() as stack:
+            for part in (self.settings, self.replica, self.entries):
+                await asyncio.to_thread(part.start)
+                stack.push_async_callback(asyncio.to_thread, part.stop)
             yield
-        finally:
-            await loop.run_in_executor(None, self.replica.stop)
-            await loop.run_in_executor(None, self.entries.stop)
-            self.settings.stop()
 
     def ready(self) -> tuple[bool, dict[str, Any]]:
         state = {
@@ -145,33 +177,38 @@ def create_app(cluster: Cluster, environment: Environment, directory: Path) -> F
     @app.get("/v1/customers", response_model=CustomersAnswer, summary="All customers, by id")
     def customers(request: Request, limit: Limit = LIMIT, cursor: Cursor = "") -> Response:
         caller_of(request, "read")
+        positions = [where(position) for position in query.replica.positions()]
         found = query.replica.customers(_from_cursor(cursor), limit + 1)
         return _page(
             [msgspec.Raw(value) for _, value in found[:limit]],
             found[limit - 1][0] if len(found) > limit else None,
+            {"positions": positions},
         )
 
     @app.get(
         "/v1/customers/{customer:path}/wallet",
         response_model=WalletAnswer,
         summary="The whole wallet",
+        responses=problems(404),
     )
     def wallet(request: Request, customer: Customer) -> Response:
         caller_of(request, "read", customer)
-        row = query.wallet(customer)
-        return _json({"position": where(query.replica.position(customer)), "wallet": _raw(row)})
+        position = where(query.replica.position(customer))
+        return _json({"position": position, "wallet": msgspec.Raw(query.wallet(customer))})
 
     @app.get(
         "/v1/customers/{customer:path}/balance",
         response_model=BalanceAnswer,
         summary="What is left",
+        responses={200: answered("The balance per asset", BALANCE), **problems(404)},
     )
     def balance(request: Request, customer: Customer) -> Response:
         caller_of(request, "read", customer)
+        position = where(query.replica.position(customer))
         row = _decode_parts(query.wallet(customer))
         return _json(
             {
-                "position": where(query.replica.position(customer)),
+                "position": position,
                 "customer": customer,
                 "sequence": row.sequence,
                 "balances": row.accounts,
@@ -182,11 +219,13 @@ def create_app(cluster: Cluster, environment: Environment, directory: Path) -> F
         "/v1/customers/{customer:path}/grants",
         response_model=GrantsAnswer,
         summary="Live grants, in the order they are spent",
+        responses=problems(404),
     )
     def grants(request: Request, customer: Customer) -> Response:
         caller_of(request, "read", customer)
+        position = where(query.replica.position(customer))
         row = _decode_parts(query.wallet(customer))
-        return _json({"position": where(query.replica.position(customer)), "data": row.grants})
+        return _json({"position": position, "data": row.grants})
 
     @app.get(
         "/v1/customers/{customer:path}/entries",
@@ -197,28 +236,35 @@ def create_app(cluster: Cluster, environment: Environment, directory: Path) -> F
         request: Request, customer: Customer, limit: Limit = LIMIT, cursor: Cursor = ""
     ) -> Response:
         caller_of(request, "read", customer)
-        text = _from_cursor(cursor)
-        if text and not text.isdigit():
-            raise ProblemError(400, "invalid", "not a cursor of this door", field="cursor")
-        found = query.entries.latest(customer, int(text) if text else None, limit + 1)
+        before = _sequence_of(_from_cursor(cursor))
+        position = where(query.entries.position(customer))
+        found = query.entries.latest(customer, before, limit + 1)
         last = _decode_sequence(found[limit - 1]).data.sequence if len(found) > limit else None
         return _page(
             [msgspec.Raw(value) for value in found[:limit]],
             None if last is None else str(last),
-            where(query.entries.position(customer)),
+            {"position": position},
         )
 
     @app.get(
         "/v1/customers/{customer:path}/stream",
         summary="The wallet, again whenever it changes (server-sent events)",
+        response_class=StreamingResponse,
+        responses={
+            200: {
+                "description": "Events `wallet` and `position`, until the key or token ends",
+                "content": {EVENTS: {"schema": {"type": "string"}, "example": CHANGES}},
+            }
+        },
     )
     async def stream(request: Request, customer: Customer) -> Response:
         """Events `wallet`, the row, and `position`, where it was read and how old it may be: after
         each wallet, and every 5 s. The stream ends when the key or token does."""
         caller_of(request, "read", customer)
+        stopping: asyncio.Event = request.app.state.stopping
         return StreamingResponse(
-            _changes(query, customer, lambda: _still_may_read(request, customer)),
-            media_type="text/event-stream",
+            _changes(query, customer, lambda: _still_may_read(request, customer), stopping),
+            media_type=EVENTS,
             headers={**HEADERS, "X-Accel-Buffering": "no"},
         )
 
@@ -226,7 +272,7 @@ def create_app(cluster: Cluster, environment: Environment, directory: Path) -> F
 
 
 async def _changes(
-    query: Query, customer: str, allowed: Callable[[], bool]
+    query: Query, customer: str, allowed: Callable[[], bool], stopping: asyncio.Event
 ) -> AsyncIterator[bytes]:
     """The wallet now and after each change, with its position; the position alone every 5 s, which
     keeps the line open and says that silence is no change. Ends when no longer `allowed`."""
@@ -236,19 +282,29 @@ async def _changes(
     told: bytes | None = None
     try:
         yield b"retry: %d\n\n" % RETRY_MS
-        while allowed():
+        while allowed() and not stopping.is_set():
             changed.clear()
+            position = encode(where(query.replica.position(customer)))
             row = query.replica.row(customer)
             if row is not None and row != told:
                 told = row
                 yield b"event: wallet\ndata: " + row + b"\n\n"
-            position = encode(where(query.replica.position(customer)))
             yield b"event: position\ndata: " + position + b"\n\n"
-            with suppress(TimeoutError):
-                await asyncio.wait_for(changed.wait(), BEAT_S)
-                await asyncio.sleep(0.1)  # ten a second are enough for a page
+            await _either(changed, stopping, BEAT_S)
+            if changed.is_set():
+                await _either(stopping, stopping, GAP_S)
     finally:
         end()
+
+
+async def _either(first: asyncio.Event, second: asyncio.Event, seconds: float) -> None:
+    """Wait for one of two events, but not for long."""
+    waiting = [asyncio.ensure_future(event.wait()) for event in (first, second)]
+    try:
+        await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in waiting:
+            task.cancel()
 
 
 def _still_may_read(request: Request, customer: str) -> bool:
@@ -295,28 +351,30 @@ def where(position: Position) -> dict[str, Any]:
     }
 
 
-def _raw(value: bytes) -> msgspec.Raw:
-    return msgspec.Raw(value)
-
-
 def _json(content: dict[str, Any]) -> Response:
     return Response(encode(content), 200, HEADERS, "application/json")
 
 
-def _page(
-    data: list[msgspec.Raw], last: str | None, position: dict[str, Any] | None = None
-) -> Response:
-    content: dict[str, Any] = {} if position is None else {"position": position}
-    content["data"] = data
-    content["has_more"] = last is not None
-    content["next_cursor"] = (
-        None if last is None else base64.urlsafe_b64encode(last.encode()).decode()
-    )
-    return _json(content)
+def _page(data: list[msgspec.Raw], last: str | None, stands: dict[str, Any]) -> Response:
+    following = None if last is None else base64.urlsafe_b64encode(last.encode()).decode()
+    return _json({**stands, "data": data, "has_more": last is not None, "next_cursor": following})
 
 
 def _from_cursor(cursor: str) -> str:
     try:
         return base64.urlsafe_b64decode(cursor.encode()).decode()
     except ValueError:
-        raise ProblemError(400, "invalid", "not a cursor of this door", field="cursor") from None
+        raise _not_a_cursor() from None
+
+
+def _sequence_of(cursor: str) -> int | None:
+    """The sequence that entries are to come before; None for the newest."""
+    if not cursor:
+        return None
+    if not re.fullmatch("[1-9][0-9]{0,15}", cursor):
+        raise _not_a_cursor()
+    return int(cursor)
+
+
+def _not_a_cursor() -> ProblemError:
+    return ProblemError(400, "invalid", "not a cursor of this door", field="cursor")

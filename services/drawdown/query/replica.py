@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Protocol, cast
 
@@ -30,18 +31,19 @@ log = logging.getLogger("drawdown.replica")
 BATCH: Final = 2_000
 SEPARATOR: Final = KEY_SEPARATOR.encode()
 CONFIRM_S: Final = 0.5
+SOON_S: Final = 0.02
+"""The end is asked for again so soon where it seems to have been reached."""
 META: Final = b"\x00"
 """Keys of the replica's own: no customer begins so."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Position:
     """How far a partition was followed."""
 
     partition: int
     next_offset: int = 0
-    end: int = 0
-    """The end of the partition as last heard."""
+    """All before it is in the table."""
     caught_up_at: float | None = None
     """When reading last was at the end; None before it ever was."""
 
@@ -127,10 +129,13 @@ class Follower:
         self._thread = threading.Thread(target=self._run, name=f"follow-{topic}", daemon=True)
         self.positions: dict[int, Position] = {}
         self.failed: str | None = None
-        self._confirmed_at = 0.0
+        self._confirm_at = 0.0
 
     def start(self) -> None:
-        """Begin where the table ends. Blocks up to 10 s. Raises KafkaException."""
+        """Begin where the table ends. Blocks up to 10 s.
+
+        Raises KafkaException, and OtherTopicError where the table is of other records.
+        """
         described = self._consumer.list_topics(self._topic, 10.0)
         topic = described.topics[self._topic]
         if topic.error is not None:
@@ -143,9 +148,14 @@ class Follower:
         starts = []
         for partition in sorted(topic.partitions):
             where = TopicPartition(self._topic, partition)
-            low, _ = self._consumer.get_watermark_offsets(where, 10.0, cached=False)
+            low, high = self._consumer.get_watermark_offsets(where, 10.0, cached=False)
             at = self._table.get(META + b"%d" % partition)
-            next_offset = max(int(at), low) if at is not None else low
+            next_offset = low if at is None else int(at)
+            if not low <= next_offset <= high:
+                raise OtherTopicError(
+                    f"the local copy of partition {partition} ends at {next_offset}, and the topic"
+                    f" has {low} to {high}"
+                )
             self.positions[partition] = Position(partition, next_offset)
             starts.append(TopicPartition(self._topic, partition, next_offset or OFFSET_BEGINNING))
         self._consumer.assign(starts)
@@ -153,12 +163,10 @@ class Follower:
 
     def stop(self) -> None:
         self._stop.set()
-        if self._thread.is_alive():
+        if self._thread.ident is None:
+            self._consumer.close()
+        else:
             self._thread.join(10)
-
-    @property
-    def partitions(self) -> int:
-        return len(self.positions)
 
     def caught_up(self) -> bool:
         """Whether the end of every partition was reached once."""
@@ -167,7 +175,8 @@ class Follower:
         )
 
     def position(self, key: bytes) -> Position:
-        """How far the partition of a customer was followed."""
+        """How far the partition of a customer was followed: what is read after asking has all of
+        it, and perhaps more."""
         return self.positions[partition_of(key, len(self.positions))]
 
     def _run(self) -> None:
@@ -182,60 +191,106 @@ class Follower:
 
     def _step(self) -> None:
         first = self._consumer.poll(0.1)
+        if first is not None:
+            self._take([first, *self._consumer.consume(BATCH, 0)])
         now = time.monotonic()
-        if now - self._confirmed_at >= CONFIRM_S:
-            self._confirmed_at = now
+        if now >= self._confirm_at:
+            self._confirm_at = now + CONFIRM_S
             self._confirm()
-        if first is None:
-            return
+
+    def _take(self, messages: list[Any]) -> None:
+        """Write records into the table, and only then say that they are there."""
         changes: dict[bytes, bytes | None] = {}
         told: list[bytes] = []
-        reached: set[int] = set()
-        for message in [first, *self._consumer.consume(BATCH, 0)]:
-            partition: Any = message.partition()
-            offset: Any = message.offset()
+        followed: dict[int, int] = {}
+        for message in messages:
+            partition: int = message.partition()
             error = message.error()
             if error is not None:
+                self._heard(error)
                 if error.code() == KafkaError._PARTITION_EOF:
-                    reached.add(partition)
-                    self.positions[partition].next_offset = max(
-                        self.positions[partition].next_offset, offset
-                    )
-                elif not error.retriable():
-                    log.warning("%s: %s", self._topic, error.str())
+                    followed[partition] = message.offset()
                 continue
-            reached.discard(partition)
-            key: Any = message.key()
-            value: Any = message.value()
+            key: bytes = message.key()
+            value: bytes | None = message.value()
             stored = self._keyed(key, value)
             if stored is not None:
                 changes[stored] = value
                 told.append(key)
-            self.positions[partition].next_offset = offset + 1
-        for partition, position in self.positions.items():
-            changes[META + b"%d" % partition] = b"%d" % position.next_offset
-            if partition in reached:
-                position.caught_up_at = now
+            followed[partition] = message.offset() + 1
+        for partition, next_offset in followed.items():
+            changes[META + b"%d" % partition] = b"%d" % next_offset
         self._table.write(changes)
+        for partition, next_offset in followed.items():
+            before = self.positions[partition]
+            self.positions[partition] = replace(before, next_offset=next_offset)
         if self._changed is not None:
             for key in told:
                 self._changed(key)
 
+    def _heard(self, error: KafkaError) -> None:
+        if error.code() == KafkaError._PARTITION_EOF:
+            # Perhaps all was read: asking tells, and not only when it is time to ask again.
+            self._confirm_at = min(self._confirm_at, time.monotonic() + SOON_S)
+        elif error.code() == KafkaError._AUTO_OFFSET_RESET:
+            raise OtherTopicError(error.str())  # records were deleted that were not read
+        elif not error.retriable():
+            log.warning("%s: %s", self._topic, error.str())
+
     def _confirm(self) -> None:
-        """Ask the broker for the ends: silence alone does not say that nothing is missing."""
-        for position in self.positions.values():
+        """Ask the broker for the ends: silence alone does not say that nothing is missing, and
+        neither does an end that was told some time ago."""
+        for partition, position in self.positions.items():
             asked_at = time.monotonic()
-            where = TopicPartition(self._topic, position.partition)
+            where = TopicPartition(self._topic, partition)
             try:
-                _, position.end = self._consumer.get_watermark_offsets(where, 0.5, cached=False)
+                _, end = self._consumer.get_watermark_offsets(where, 0.5, cached=False)
             except KafkaException:
                 return
-            if position.next_offset >= position.end:
-                position.caught_up_at = asked_at
+            if position.next_offset >= end:
+                self.positions[partition] = replace(position, caught_up_at=asked_at)
 
 
 class OtherTopicError(Exception):
     """The local copy is of another cluster or topic: it is to be made anew."""
+
+
+def follow(
+    cluster: Cluster,
+    topic: str,
+    directory: Path,
+    keyed: Callable[[bytes, bytes | None], bytes | None],
+    changed: Callable[[bytes], None] | None = None,
+) -> tuple[Follower, Table]:
+    """Follow a topic into a table on disk. One that is damaged or of other records is deleted and
+    made anew: the topic has everything. Raises KafkaException."""
+    path = directory / topic
+    try:
+        return _follow(cluster, topic, path, keyed, changed)
+    except KafkaException:
+        raise
+    except Exception as error:  # noqa: BLE001 - rocksdict raises bare exceptions
+        log.warning("%s: the local copy is made anew: %s", topic, error)
+    shutil.rmtree(path, ignore_errors=True)
+    return _follow(cluster, topic, path, keyed, changed)
+
+
+def _follow(
+    cluster: Cluster,
+    topic: str,
+    path: Path,
+    keyed: Callable[[bytes, bytes | None], bytes | None],
+    changed: Callable[[bytes], None] | None,
+) -> tuple[Follower, Table]:
+    table = RocksTable(path)
+    follower = Follower(cluster, topic, table, keyed, changed)
+    try:
+        follower.start()
+    except BaseException:
+        follower.stop()
+        table.close()
+        raise
+    return follower, table
 
 
 @dataclass(slots=True)
@@ -253,11 +308,9 @@ class Replica:
     def start(self) -> None:
         """Begin to follow; answers are there at once, and complete once `caught_up`."""
         topic = self.environment.topic(BALANCES)
-        self._table = RocksTable(self.directory / topic)
-        self.follower = Follower(
-            self.cluster, topic, self._table, lambda key, _: key, changed=self._tell
+        self.follower, self._table = follow(
+            self.cluster, topic, self.directory, lambda key, _: key, self._tell
         )
-        self.follower.start()
 
     def stop(self) -> None:
         self.follower.stop()
@@ -271,8 +324,12 @@ class Replica:
         return self._table.get(key.encode())
 
     def position(self, customer: str) -> Position:
-        """How far behind an answer about this customer may be."""
+        """How far behind an answer about this customer may be that is read after asking."""
         return self.follower.position(customer.encode())
+
+    def positions(self) -> list[Position]:
+        """The same of every partition."""
+        return list(self.follower.positions.values())
 
     def customers(self, after: str, limit: int) -> list[tuple[str, bytes]]:
         """Wallets by customer id, from behind `after` on."""
@@ -323,9 +380,7 @@ class Entries:
 
     def start(self) -> None:
         topic = self.environment.topic(BALANCE_CHANGES)
-        self._table = RocksTable(self.directory / topic)
-        self.follower = Follower(self.cluster, topic, self._table, _entry_key)
-        self.follower.start()
+        self.follower, self._table = follow(self.cluster, topic, self.directory, _entry_key)
 
     def stop(self) -> None:
         self.follower.stop()

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import io
 import secrets
 import time
+import zlib
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
 from prometheus_client import CONTENT_TYPE_LATEST, Counter, Histogram, generate_latest
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, PlainTextResponse
@@ -20,7 +23,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from drawdown import __version__
 from drawdown.access import Caller, Settings
 from drawdown.events.codec import RecordError
-from drawdown.web.problems import ProblemError, on_http_error, on_problem, on_record_error
+from drawdown.web.openapi import describe
+from drawdown.web.problems import (
+    ProblemError,
+    on_fault,
+    on_http_error,
+    on_invalid,
+    on_problem,
+    on_record_error,
+)
 
 BODY_BYTES_MAX: Final = 5 << 20
 UNZIPPED_BYTES_MAX: Final = 20 << 20
@@ -43,7 +54,10 @@ def make_app(
     ready: Callable[[], tuple[bool, dict[str, Any]]],
     lifespan: Lifespan,
 ) -> FastAPI:
-    """An app with `/livez`, `/readyz`, `/metrics`, `/openapi.json` and problems everywhere."""
+    """An app with `/livez`, `/readyz`, `/metrics`, `/openapi.json` and problems everywhere.
+
+    `state.stopping` is set when the server was told to stop: an answer without an end ends then.
+    """
     app = FastAPI(
         title=title,
         description=description,
@@ -54,10 +68,14 @@ def make_app(
     )
     app.state.settings = settings
     app.state.session_cookie = None
+    app.state.stopping = asyncio.Event()
     app.add_middleware(Identified)
     app.add_exception_handler(ProblemError, on_problem)
     app.add_exception_handler(RecordError, on_record_error)
     app.add_exception_handler(HTTPException, on_http_error)
+    app.add_exception_handler(RequestValidationError, on_invalid)
+    app.add_exception_handler(Exception, on_fault)
+    describe(app)
 
     @app.get("/livez", include_in_schema=False)
     async def livez() -> Response:
@@ -120,6 +138,8 @@ def caller_of(request: Request, permission: str, customer: str | None = None) ->
     caller = settings.caller(secret, datetime.now(UTC))
     if caller is None:
         raise ProblemError(401, "unauthenticated", "the key is unknown, revoked or expired")
+    if caller.customer is not None and customer != caller.customer:
+        raise ProblemError(403, "forbidden", "the token sees one customer, and not this")
     if not caller.may(permission, customer):
         raise ProblemError(403, "forbidden", f"the key lacks the permission {permission!r}")
     return caller
@@ -146,7 +166,7 @@ def _secret_of(request: Request) -> str:
 async def body_of(request: Request) -> bytes:
     """The body, at most 5 MiB, unzipped if need be. Raises ProblemError 413, 415."""
     size = request.headers.get("content-length", "")
-    if size.isdigit() and int(size) > BODY_BYTES_MAX:
+    if size.isdecimal() and int(size) > BODY_BYTES_MAX:
         raise ProblemError(413, "oversized", f"{size} bytes; at most {BODY_BYTES_MAX}")
     parts: list[bytes] = []
     total = 0
@@ -169,7 +189,7 @@ def _unzipped(body: bytes) -> bytes:
     try:
         with gzip.GzipFile(fileobj=io.BytesIO(body)) as file:
             content = file.read(UNZIPPED_BYTES_MAX + 1)
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise ProblemError(400, "malformed", f"not gzip: {error}") from None
     if len(content) > UNZIPPED_BYTES_MAX:
         raise ProblemError(413, "oversized", f"unzips to more than {UNZIPPED_BYTES_MAX} bytes")

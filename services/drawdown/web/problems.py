@@ -6,8 +6,11 @@ and `request_id`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -31,6 +34,30 @@ TITLES: Final = {
 }
 
 
+class ItemProblem(BaseModel):
+    """What is wrong with one event of several."""
+
+    index: int = Field(description="Its place in the request, from 0")
+    id: str | None = Field(description="Its id, where it could be read")
+    code: str
+    field: str | None
+    detail: str
+
+
+class Problem(BaseModel):
+    """A problem, RFC 9457: how every error is answered."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    code: str = Field(description="A reason code, for programs")
+    detail: str = Field(description="In words, with the fix")
+    field: str | None = Field(default=None, description="What it is about, such as `data.input`")
+    id: str | None = Field(default=None, description="Of the command")
+    errors: list[ItemProblem] = Field(default_factory=list, description="Of each refused event")
+    request_id: str | None = Field(description="Also in the header X-Request-Id")
+
+
 class ProblemError(Exception):
     """An error to be answered as a problem."""
 
@@ -43,6 +70,7 @@ class ProblemError(Exception):
         field: str | None = None,
         retry_after_s: int | None = None,
         extra: dict[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(detail)
         self.status = status
@@ -51,6 +79,7 @@ class ProblemError(Exception):
         self.field = field
         self.retry_after_s = retry_after_s
         self.extra = extra or {}
+        self.headers = headers or {}
 
 
 def response(problem: ProblemError, request: Request) -> Response:
@@ -66,7 +95,7 @@ def response(problem: ProblemError, request: Request) -> Response:
     }
     if problem.field is not None:
         body["field"] = problem.field
-    headers = {}
+    headers = dict(problem.headers)
     if problem.retry_after_s is not None:
         headers["Retry-After"] = str(problem.retry_after_s)
     if problem.status == 401:
@@ -93,4 +122,26 @@ async def on_record_error(request: Request, error: Exception) -> Response:
 async def on_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "error")
-    return response(ProblemError(error.status_code, code, str(error.detail)), request)
+    problem = ProblemError(error.status_code, code, str(error.detail), headers=error.headers)
+    return response(problem, request)
+
+
+async def on_invalid(request: Request, error: Exception) -> Response:
+    """A parameter that FastAPI refused."""
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    field = str(first["loc"][-1])
+    return response(ProblemError(400, "invalid", first["msg"], field=field), request)
+
+
+async def on_fault(request: Request, _: Exception) -> Response:
+    """What nobody expected: the log has the traceback, the answer the id to find it by."""
+    # Answered outside of `web.app.Identified`, which adds the header to all else.
+    request_id = getattr(request.state, "request_id", "")
+    problem = ProblemError(
+        500,
+        "internal",
+        "this should not have happened, and was logged with the request's id",
+        headers={"X-Request-Id": request_id},
+    )
+    return response(problem, request)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+from contextlib import suppress
 from typing import Final
 
 import uvicorn
@@ -9,18 +11,38 @@ from fastapi import FastAPI
 
 CONCURRENT_MAX: Final = 2_000
 DRAIN_S: Final = 10
+STARTUP_FAILED: Final = 3
+"""The exit status of a server that could not start, as uvicorn has it."""
 
 
 def serve(app: FastAPI, host: str, port: int) -> None:
     """Serve until SIGTERM or SIGINT; what is in hand is finished, for 10 s at most."""
-    uvicorn.run(
-        app,
-        host=host,
-        port=port,
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        limit_concurrency=CONCURRENT_MAX,
-        timeout_graceful_shutdown=DRAIN_S,
-        timeout_keep_alive=75,
-    )
+    server = Server(app, host, port)
+    with suppress(KeyboardInterrupt):  # SIGINT is passed on once all is done
+        server.run()
+    if not server.started:
+        raise SystemExit(STARTUP_FAILED)
+
+
+class Server(uvicorn.Server):
+    """A server that says when it stops, so that streams end and do not hold it up."""
+
+    def __init__(self, app: FastAPI, host: str, port: int) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                host=host,
+                port=port,
+                log_level="warning",
+                access_log=False,
+                server_header=False,
+                limit_concurrency=CONCURRENT_MAX,
+                timeout_graceful_shutdown=DRAIN_S,
+                timeout_keep_alive=75,
+            )
+        )
+        self._app = app
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._app.state.stopping.set()
+        await super().shutdown(sockets)
