@@ -1,0 +1,393 @@
+"""A full record of every model, and every way to spoil one field of it."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterator
+from typing import Any, Final
+
+from pydantic import BaseModel
+
+from drawdown.events.commands import Authorize, Grant, SetTerms
+from drawdown.events.deadletters import DeadLetterHeaders
+from drawdown.events.decisions import Decision
+from drawdown.events.entries import Entry
+from drawdown.events.notices import LowBalance, Notice
+from drawdown.events.pricebook import (
+    AssetRecord,
+    CommitRecord,
+    MeterRecord,
+    PriceBook,
+    RateRecord,
+)
+from drawdown.events.rows import WalletRow
+from drawdown.events.settings import ApiKey, CustomerToken
+from drawdown.events.usage import UsageEvent
+
+AT: Final = "2027-01-15T08:00:00Z"
+DIGEST: Final = "0123456789abcdef" * 4
+ENVELOPE: Final = {
+    "specversion": "1.0",
+    "id": "ada/1",
+    "source": "drawdown",
+    "subject": "ada",
+    "time": AT,
+    "datacontenttype": "application/json",
+}
+COMMAND: Final = {
+    "id": "c1",
+    "customer": "ada",
+    "time": AT,
+    "timesource": "gateway",
+    "deadline_at": AT,
+}
+SCOPE: Final = {"meters": ["llm"], "dimensions": {"model": ["gpt-5", ""]}}
+UPLOAD: Final = {"version": "v1", "upload": "u1"}
+RATE: Final = {
+    "id": "gpt-5",
+    "meter": "llm",
+    "match": {"model": "gpt-*"},
+    "asset": "USD",
+    "price": {"model": "token_map", "prices": {"input": "0.00000125"}, "per": 1},
+    "rounding": {"mode": "half_up", "places": 6},
+}
+IMAGE_RATE: Final = {
+    "id": "image",
+    "meter": "image",
+    "asset": "USD",
+    "price": {"model": "per_unit", "quantity": "images", "price": "-12.5", "per": 1000},
+}
+METER: Final = {"id": "llm", "event_types": ["llm"], "fields": {"in": "input"}, "title": "calls"}
+
+SAMPLES: Final[list[tuple[type[BaseModel], dict[str, Any]]]] = [
+    (
+        UsageEvent,
+        {
+            **ENVELOPE,
+            "source": "gateway",
+            "type": "llm.completion",
+            "timesource": "gateway",
+            "data": {"model": "gpt-5", "input": 5, "nested": {"list": [1, None]}},
+        },
+    ),
+    (
+        Authorize,
+        {
+            **COMMAND,
+            "type": "authorize",
+            "meter": "llm",
+            "dimensions": {"model": "gpt-5"},
+            "estimate": {
+                "quantities": {"input": 5, "output": "0.5"},
+                "amount": "0.5",
+                "asset": "USD",
+            },
+        },
+    ),
+    (
+        Grant,
+        {
+            **COMMAND,
+            "type": "grant",
+            "asset": "USD",
+            "amount": "12.5",
+            "category": "promotional",
+            "grant_id": "g1",
+            "priority": 5,
+            "effective_at": AT,
+            "expires_at": "2028-01-15T08:00:00.123+05:30",
+            "scope": SCOPE,
+            "cost_basis": "0.01",
+            "reason": "top-up",
+            "metadata": {"invoice": "17"},
+        },
+    ),
+    (
+        SetTerms,
+        {
+            **COMMAND,
+            "type": "set_terms",
+            "credit_limits": {"USD": "5"},
+            "thresholds": {"USD": ["5", "-1"]},
+            "reason": "",
+        },
+    ),
+    (AssetRecord, {**UPLOAD, "record": "asset", "asset": {"code": "USD", "scale": 12}}),
+    (MeterRecord, {**UPLOAD, "record": "meter", "meter": METER}),
+    (RateRecord, {**UPLOAD, "record": "rate", "side": "price", "rate": RATE}),
+    (RateRecord, {**UPLOAD, "record": "rate", "side": "cost", "rate": IMAGE_RATE}),
+    (
+        CommitRecord,
+        {
+            **UPLOAD,
+            "record": "commit",
+            "effective_at": AT,
+            "published_at": AT,
+            "reporting": "USD",
+            "thresholds": {"USD": ["5"]},
+            "lateness_seconds": 60,
+            "records": 4,
+            "digest": DIGEST,
+            "title": "the first",
+        },
+    ),
+    (
+        PriceBook,
+        {
+            "version": "v1",
+            "lateness_days": 35,
+            "assets": [{"code": "USD", "scale": 12}],
+            "meters": [METER],
+            "rates": [RATE],
+            "costs": [IMAGE_RATE],
+            "thresholds": {"USD": ["5"]},
+        },
+    ),
+    (
+        ApiKey,
+        {
+            "kind": "api_key",
+            "id": "k1",
+            "hash": DIGEST,
+            "permissions": ["ingest", "admin"],
+            "created_at": AT,
+        },
+    ),
+    (
+        CustomerToken,
+        {
+            "kind": "customer_token",
+            "id": "t1",
+            "hash": DIGEST,
+            "customer": "ada",
+            "expires_at": AT,
+        },
+    ),
+    (
+        Entry,
+        {
+            **ENVELOPE,
+            "type": "drawdown.entry.debit",
+            "digest": DIGEST,
+            "data": {
+                "sequence": 2,
+                "previous": DIGEST,
+                "cause": {
+                    "topic": "usage-events",
+                    "partition": 0,
+                    "offset": 7,
+                    "timer": "expiry",
+                    "due_at": AT,
+                },
+                "actor": "k1",
+                "source": "gateway",
+                "id": "e1",
+                "fingerprint": DIGEST[:32],
+                "usage": {
+                    "meter": "llm",
+                    "time": AT,
+                    "quantities": {"input": 5, "output": "0.5"},
+                    "dimensions": {"any name": "gpt-5"},
+                },
+                "price": {"book": "v1", "book_offset": 3, "rate": "gpt-5", "rounding": "exact"},
+                "asset": "USD",
+                "amount": "1",
+                "before": "2",
+                "after": "-0.5",
+                "allocations": [{"grant": "g1", "amount": "1", "revenue": "0"}],
+                "credit": "0",
+                "overdrawn": "0",
+                "revenue": "0",
+                "cost": "0",
+                "grant": {
+                    "id": "g1",
+                    "category": "paid",
+                    "priority": 100,
+                    "effective_at": AT,
+                    "at_once": True,
+                    "scope": SCOPE,
+                    "paid": "1",
+                },
+                "terms": {"credit_limits": {"USD": "5"}, "thresholds": {"USD": ["1"]}},
+                "reason": "because",
+            },
+        },
+    ),
+    (
+        WalletRow,
+        {
+            "row": "wallet",
+            "customer": "ada",
+            "sequence": 3,
+            "digest": DIGEST,
+            "at": AT,
+            "accounts": [{"asset": "USD", "available": "1", "balance": "-1", "lapsed": "0"}],
+            "grants": [
+                {
+                    "id": "g1",
+                    "asset": "USD",
+                    "category": "paid",
+                    "priority": 1,
+                    "amount": "5",
+                    "effective_at": AT,
+                    "expires_at": AT,
+                    "sequence": 1,
+                    "remaining": "1",
+                    "metadata": {"invoice": "17"},
+                }
+            ],
+            "thresholds": {"USD": ["1"]},
+            "revenue": "4",
+        },
+    ),
+    (
+        Decision,
+        {
+            "kind": "authorization",
+            "id": "c1",
+            "customer": "ada",
+            "command": "authorize",
+            "at": AT,
+            "allowed": False,
+            "reason": "insufficient_balance",
+            "available": {"USD": "0.5"},
+            "shortfall": "0.1",
+            "sequence": 4,
+            "digest": DIGEST,
+            "usage_lag_ms": 3,
+            "duplicate": True,
+        },
+    ),
+    (
+        LowBalance,
+        {
+            **ENVELOPE,
+            "type": "drawdown.balance.low",
+            "data": {
+                "asset": "USD",
+                "threshold": "5",
+                "available": "4",
+                "before": "6",
+                "sequence": 2,
+            },
+        },
+    ),
+    (
+        Notice,
+        {
+            **ENVELOPE,
+            "type": "drawdown.usage.unpriced",
+            "data": {"sequence": 2, "detail": "no price", "meter": "llm", "amount": "1"},
+        },
+    ),
+    (
+        DeadLetterHeaders,
+        {
+            "reason": "malformed",
+            "field": "data",
+            "detail": "bad",
+            "topic": "commands",
+            "partition": 1,
+            "offset": 2,
+            "appended_at": AT,
+        },
+    ),
+]
+
+SPOILERS: Final[list[Any]] = [
+    None,
+    True,
+    0,
+    1,
+    -1,
+    1.5,
+    1.0,
+    1e16,
+    1e300,
+    float("nan"),
+    float("-inf"),
+    2**53,
+    2**53 + 1,
+    2**70,
+    10**15 + 1,
+    "",
+    "x",
+    "no name",
+    "a\x00b",
+    "a\x1fb",
+    "x\n",
+    "né",
+    "x" * 128,
+    "x" * 129,
+    "x" * 257,
+    DIGEST,
+    DIGEST.upper(),
+    "0",
+    "-0",
+    "-1",
+    "01",
+    "1e3",
+    ".5",
+    "5.",
+    "1.000000000001",
+    "1.0000000000001",
+    "1." + "0" * 30,
+    "1." + "0" * 31,
+    "9" * 26,
+    "9" * 27,
+    "1\n",
+    "١",
+    "NaN",
+    AT,
+    "2027-01-15T08:00:00",
+    "2027-01-15",
+    "2027-01-15T08:00:00.1234567+05:30",
+    "2027-02-30T00:00:00Z",
+    "9999-12-31T23:59:59-14:00",
+    "0001-01-01T00:00:00+14:00",
+    1_800_000_000,
+    [],
+    ["x"],
+    ["1"] * 9,
+    [1],
+    {},
+    {"x": "y"},
+    {"no name": "y"},
+    {"x": 1},
+    {f"x{number}": "1" for number in range(65)},
+]
+
+
+def paths(value: Any, above: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Every place in a JSON value, itself left out."""
+    items: Any = ()
+    if isinstance(value, dict):
+        items = value.items()
+    elif isinstance(value, list):
+        items = enumerate(value)
+    for name, item in items:
+        yield (*above, name)
+        yield from paths(item, (*above, name))
+
+
+def spoiled(sample: dict[str, Any]) -> Iterator[tuple[str, bytes]]:
+    """The record with one place removed, or with something else there; and with one more field."""
+    for path in paths(sample):
+        where = ".".join(map(str, path))
+        yield f"{where} removed", _changed(sample, path, ...)
+        for spoiler in SPOILERS:
+            yield f"{where} = {spoiler!r}"[:80], _changed(sample, path, spoiler)
+    yield "one more field", json.dumps({**sample, "unheard_of": 1}).encode()
+
+
+def _changed(sample: dict[str, Any], path: tuple[Any, ...], value: Any) -> bytes:
+    changed = copy.deepcopy(sample)
+    part: Any = changed
+    for name in path[:-1]:
+        part = part[name]
+    if value is ...:
+        del part[path[-1]]
+    else:
+        part[path[-1]] = value
+    return json.dumps(changed).encode()
