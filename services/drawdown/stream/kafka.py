@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any, Final, cast
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
+from confluent_kafka import Consumer, ConsumerGroupState, KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient
 
 from . import ports
@@ -271,8 +273,40 @@ class KafkaCluster:
         with _explaining():
             return AdminClient(self.config({}), logger=logger)
 
+    def group(self, name: str) -> Future[ports.GroupState]:
+        """What a group's coordinator says of it, within 5 s. Does not wait."""
+        answer: Future[ports.GroupState] = Future()
+
+        def answered(described: Future[Any]) -> None:
+            error = described.exception()
+            if error is not None:
+                answer.set_exception(error)
+            else:
+                answer.set_result(_state_of(described.result()))
+
+        described = self._asking.describe_consumer_groups([name], request_timeout=5.0)
+        described[name].add_done_callback(answered)
+        return answer
+
+    @cached_property
+    def _asking(self) -> AdminClient:
+        return self.admin()
+
     def __repr__(self) -> str:
         return f"KafkaCluster({self.bootstrap!r}, {masked(self._overrides)!r})"
+
+
+def _state_of(described: Any) -> ports.GroupState:
+    return ports.GroupState(
+        described.state == ConsumerGroupState.STABLE,
+        {
+            member.group_instance_id or member.member_id: frozenset(
+                (where.topic, where.partition)
+                for where in (member.assignment.topic_partitions if member.assignment else ())
+            )
+            for member in described.members
+        },
+    )
 
 
 @contextmanager

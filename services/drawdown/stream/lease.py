@@ -89,6 +89,11 @@ class Lease:
             on_lost=self._revoked,
         )
 
+    def rejoin(self) -> None:
+        """Give everything back with the next `take`, and ask for partitions anew."""
+        self._usage.unsubscribe()
+        self.join()
+
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self.changes += 1
         # At rest: where reading starts is for recovery to say. A number, because the client looks

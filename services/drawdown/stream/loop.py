@@ -39,6 +39,7 @@ from drawdown.stream.ports import Cluster, Producer
 from drawdown.stream.recovery import Recoveries
 from drawdown.stream.store import GENERATION_MS, Positions, Stores
 from drawdown.stream.view import PartitionView, RowCache
+from drawdown.stream.watchdog import Watchdog
 
 log = logging.getLogger("drawdown.loop")
 
@@ -179,6 +180,7 @@ class Worker:
             config.reader,
             config.identities_ms,
         )
+        self._watchdog = Watchdog(cluster, layout, self._metrics)
         self._lease.join()
 
     # --- ownership -----------------------------------------------------------------------------
@@ -245,14 +247,18 @@ class Worker:
         Blocks for the commit and, where nothing is to be done, for `Budget.idle_s`. Raises
         FencedError when this process must exit.
         """
-        self._recover()
-        if not self._application.ready():
-            self._lease.beat()
-            self._clock.sleep(self._budget.idle_s)
-            return 0
         turn = _Turn(self._layout, self._input_names, self._clock.monotonic())
-        changes = self._lease.changes
+        if self._watchdog.rejoin_due(turn.started):
+            self._lease.rejoin()
         try:
+            if len(self._recoveries):
+                self._recover()
+            if not self._application.ready():
+                self._lease.beat()
+                self._clock.sleep(self._budget.idle_s)
+                return 0
+            turn.started = self._clock.monotonic()
+            changes = self._lease.changes
             self._gather(turn)
             if self._lease.changes != changes:
                 raise _DroppedError("rebalance")
@@ -265,6 +271,8 @@ class Worker:
             return 0
         except KafkaException as error:
             cause: KafkaError = error.args[0]
+            if cause.code() not in (*FENCED, KafkaError._FATAL):
+                raise
             raise FencedError(
                 f"the group no longer has {self._layout.instance!r} as its member"
                 f" ({cause.str()}): give each settlement process an instance of its own"
@@ -279,11 +287,10 @@ class Worker:
         return turn.count
 
     def _recover(self) -> None:
-        if len(self._recoveries):
-            slice_s = self._budget.recover_s if self._views else 0.2
-            self._recoveries.step(slice_s, self._recovered, self._stop)
-            if not self._views:
-                self._lease.beat()
+        slice_s = self._budget.recover_s if self._views else 0.2
+        self._recoveries.step(slice_s, self._recovered, self._stop)
+        if not self._views:
+            self._lease.beat()
 
     def _gather(self, turn: _Turn) -> None:
         """Steps 1 to 3."""
@@ -532,11 +539,7 @@ class Worker:
     def _failed(self, error: KafkaException) -> Exception:
         """What a failed transactional call means for the turn."""
         cause: KafkaError = error.args[0]
-        if cause.code() in (
-            KafkaError._FENCED,
-            KafkaError.PRODUCER_FENCED,
-            KafkaError.FENCED_INSTANCE_ID,
-        ):
+        if cause.code() in FENCED:
             return FencedError(
                 f"another process is {self._layout.instance!r} now ({cause.str()}): give each"
                 " settlement process an instance of its own"

@@ -68,6 +68,12 @@ class StreamMetrics:
             ["state"],
             registry=registry,
         )
+        self.ownerless = Gauge(
+            "drawdown_partitions_ownerless",
+            "Partitions that no process of the group owns, though the group is at rest. The"
+            " processes see to it themselves within half a minute; if not, restart one.",
+            registry=registry,
+        )
         self.misplaced = Counter(
             "drawdown_misplaced_records",
             "Records found on a partition their key does not belong to: a producer with another"

@@ -12,6 +12,8 @@ Nothing here adds a feature or hides a habit of Kafka; where a call may block, i
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from confluent_kafka import KafkaError, Message, TopicPartition
@@ -142,6 +144,16 @@ class Producer(Protocol):
     def purge(self, in_queue: bool = ..., in_flight: bool = ...) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class GroupState:
+    """A group as its coordinator sees it."""
+
+    stable: bool
+    """No rebalance is going on."""
+    members: Mapping[str, frozenset[tuple[str, int]]]
+    """Topics and partitions assigned to each, by instance id, or member id where it has none."""
+
+
 class Cluster(Protocol):
     """Where consumers and producers come from: one per process or test."""
 
@@ -151,6 +163,9 @@ class Cluster(Protocol):
 
     def producer(self, config: Mapping[str, Any]) -> Producer:
         """A producer with librdkafka's property names (`transactional.id`, ...)."""
+
+    def group(self, name: str) -> Future[GroupState]:
+        """Ask the coordinator for a group; does not wait. The answer may be a KafkaException."""
 
 
 Positions = Sequence[TopicPartition]

@@ -198,6 +198,9 @@ def test_a_restart_between_the_steps_of_a_rebalance_leaves_partitions_to_nobody(
     world.during(1.0, second, again)
     assert second.owned == set()
     assert len(again.owned) == 2
+    state = world.cluster.group(group).result(LIMIT_S)
+    assert state.stable
+    assert state.members == {"a": {(topic, number) for number in again.owned}, "b": set()}
     # Whoever sees it can heal it by asking for a rebalance.
     second.consumer.unsubscribe()
     second.subscribe(topic)

@@ -8,10 +8,14 @@ the seconds it would wait at most, and may move that time, or let other processe
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from typing import Any
 
-from confluent_kafka import Message
+from confluent_kafka import KafkaError, Message
 
+from drawdown.stream.ports import GroupState
+
+from . import errors
 from .broker import Broker
 from .client import Client, Process
 from .consumer import MemoryConsumer
@@ -31,6 +35,16 @@ class MemoryProcess(Process):
     def producer(self, config: Mapping[str, Any]) -> MemoryProducer:
         """A producer that lives and dies with this process."""
         return MemoryProducer(self, config)
+
+    def group(self, name: str) -> Future[GroupState]:
+        """What the coordinator says of a group; answered at once."""
+        self.broker.tick()
+        answer: Future[GroupState] = Future()
+        if self.reachable:
+            answer.set_result(self.broker.group(name).state())
+        else:
+            answer.set_exception(errors.failed(KafkaError._TIMED_OUT, "Local: Timed out"))
+        return answer
 
 
 class MemoryCluster:
@@ -61,6 +75,10 @@ class MemoryCluster:
     def producer(self, config: Mapping[str, Any]) -> MemoryProducer:
         """A producer in a process of its own."""
         return self.process().producer(config)
+
+    def group(self, name: str) -> Future[GroupState]:
+        """What the coordinator says of a group."""
+        return self.process().group(name)
 
     def kill(self, client: Client) -> None:
         """SIGKILL the process of a client."""

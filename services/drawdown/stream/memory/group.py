@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 
 from confluent_kafka import KafkaError
 
+from drawdown.stream.ports import GroupState
+
 from .log import Topic, Txn
 
 if TYPE_CHECKING:
@@ -109,6 +111,13 @@ class Group:
         offsets = self._pending.pop(txn)
         if committed:
             self.offsets.update(offsets)
+
+    def state(self) -> GroupState:
+        """What a coordinator tells whoever asks."""
+        return GroupState(
+            not self._preparing,
+            {m.instance or m.id: frozenset(m.assignment) for m in self.members.values()},
+        )
 
     def refusal(self, generation: int, member_id: str, instance: str | None) -> int | None:
         """Why offsets of this member are refused, as an error code. None if they are taken: also
