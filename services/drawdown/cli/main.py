@@ -33,6 +33,7 @@ class Listed(NamedTuple):
 
 
 COMMANDS: Final = {
+    "demo": Listed(LOCAL, "demo", "See it work on real traffic, with a proof at the end."),
     "up": Listed(LOCAL, "stack_commands", "Start Kafka, settlement, gateway and query."),
     "down": Listed(LOCAL, "stack_commands", "Stop what `up` started; data is kept."),
     "status": Listed(LOCAL, "stack_commands", "Show the processes, their addresses and health."),
@@ -117,6 +118,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=f"""\b
 Try:
+  drawdown demo
   drawdown up
   drawdown grant acme 25
   drawdown wallet acme
