@@ -155,6 +155,22 @@ def test_of_a_name_that_stands_twice_the_last_counts() -> None:
     assert decode_usage(usage('{"n":1,"n":2}')).data == {"n": 2}
 
 
+def test_a_key_that_is_wrong_names_its_dict() -> None:
+    command = {"type": "grant", "id": "c", "customer": "ada", "time": "2027-01-15T08:00:00Z"}
+    grant = {**command, "asset": "USD", "amount": "1"}
+    for metadata, field in [
+        ('{"no name":"x"}', "metadata"),
+        ('{"a":"b","n":1e400}', "metadata.n"),
+        ('{"a":%s}' % ("[" * 5000 + "]" * 5000), "metadata[...]"),
+    ]:
+        value = json.dumps({**grant, "metadata": "@"}).replace('"@"', metadata)
+        error = wrong(value.encode(), decode_command)
+        assert (error.reason in {Reason.MALFORMED, Reason.BAD_QUANTITY}, error.field) == (
+            True,
+            field,
+        )
+
+
 def test_an_unknown_field_of_an_event_is_ignored_and_of_a_command_refused() -> None:
     event = json.loads(ENVELOPE % "{}")
     assert decode_usage(json.dumps({**event, "traceparent": "00-1"}).encode()).id == "e1"

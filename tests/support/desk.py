@@ -15,6 +15,7 @@ from typing import Any
 
 from confluent_kafka import Message
 from prometheus_client import CollectorRegistry
+from tests.support import judge
 
 from drawdown.events.base import at_text, moment
 from drawdown.events.catalogue import (
@@ -315,6 +316,13 @@ class Desk:
             }
             letters.append((message.value(), said))
         return letters
+
+    def wrongs(self) -> list[str]:
+        """What the judge finds wrong with the journal and the rows."""
+        return judge.wrongs(
+            [(m.key() or b"", m.value() or b"") for m in self.records(BALANCE_CHANGES)],
+            [(m.key() or b"", m.value()) for m in self.records(BALANCES)],
+        )
 
     @property
     def group(self) -> str:

@@ -52,7 +52,7 @@ class RecordError(ValueError):
         self.field = field
 
 
-AT_FIELD = re.compile(r"^(?P<detail>.*) - at `(?P<key>key in )?\$\.?(?P<field>.*)`$", re.DOTALL)
+AT_FIELD = re.compile(r"^(?P<detail>.*) - at (?:`key` in )?`\$\.?(?P<field>.*)`$", re.DOTALL)
 
 
 def record_error(error: Exception) -> RecordError:
@@ -112,8 +112,8 @@ def _named(value: bytes, field: str) -> str:
                 _untyped(raw)
             except (ValueError, RecursionError):
                 return f"{path}.{key}{rest}"
-    except (ValueError, KeyError):
-        pass  # no object at all, which is what the error already says
+    except (ValueError, KeyError, RecursionError):
+        pass  # no object at all, or too deep to look into: the error already says so
     return field
 
 
