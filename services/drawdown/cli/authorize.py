@@ -77,11 +77,8 @@ def authorize(
         "dimensions": given.pairs("--dimension", dimension),
         "estimate": estimate,
     }
-    answer = (
-        Context()
-        .gateway(gateway)
-        .post_bytes("/v1/authorizations", encode(content), "application/json")
-    )
+    with Context().gateway(gateway) as door:
+        answer = door.post_bytes("/v1/authorizations", encode(content), "application/json")
     decision = decode_decision(answer)
     if as_json:
         show_raw(answer)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Any, Final, Self
 from urllib.parse import quote
 
 import httpx
@@ -18,7 +18,7 @@ NOT_NOW: Final = 503
 
 
 class Door:
-    """One service over HTTP. What it refuses is a CommandError."""
+    """One service over HTTP, to be used in a `with`. What it refuses is a CommandError."""
 
     def __init__(self, name: str, url: str, key: str) -> None:
         self._name = name
@@ -26,6 +26,12 @@ class Door:
         self._client = httpx.Client(
             base_url=self._url, headers={"Authorization": f"Bearer {key}"}, timeout=TIMEOUT
         )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()
 
     def get(self, path: str, parameters: Mapping[str, str] | None = None) -> Any:
         """The answer to a GET, with exact numbers."""

@@ -48,7 +48,7 @@ def explain(
     customer: Customer,
     entry: Annotated[
         str | None,
-        typer.Argument(metavar="[ENTRY]", help="Its number, or the id of the event or command."),
+        typer.Argument(metavar="ENTRY", help="Its number, or the id of the event or command."),
     ] = None,
     entry_id: Annotated[
         str | None, typer.Option("--id", help="The id of the event or command.")
@@ -67,7 +67,8 @@ def explain(
     given.customer_id(customer)
     wanted = _wanted(entry, entry_id, source)
     context = Context()
-    found = find(context.query(query), customer, wanted)
+    with context.query(query) as door:
+        found = find(door, customer, wanted)
     content = None
     price = found.entry["data"].get("price")
     if price is not None:

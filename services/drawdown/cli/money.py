@@ -96,9 +96,9 @@ def grant(
     }
     if any(scope.values()):
         content["scope"] = scope
-    door = Context().gateway(gateway)
     path = f"/v1/customers/{in_path(customer)}/grants"
-    answer = _decided(lambda: door.post_bytes(path, encode(content), "application/json"), id_)
+    with Context().gateway(gateway) as door:
+        answer = _decided(lambda: door.post_bytes(path, encode(content), "application/json"), id_)
     if as_json:
         show_raw(answer)
         return
@@ -157,8 +157,9 @@ def terms(
     content: dict[str, Any] = {"id": id_, "credit_limits": limits, "thresholds": thresholds}
     if reason is not None:
         content["reason"] = given.free_text("--reason", reason)
-    door = Context().gateway(gateway)
-    answer = _decided(lambda: door.put(f"/v1/customers/{in_path(customer)}/terms", content), id_)
+    path = f"/v1/customers/{in_path(customer)}/terms"
+    with Context().gateway(gateway) as door:
+        answer = _decided(lambda: door.put(path, content), id_)
     if as_json:
         show_raw(answer)
         return

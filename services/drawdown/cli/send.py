@@ -55,14 +55,14 @@ Sending again is safe: an event is counted once by its id and source."""
 )
 def send(
     customer: Annotated[
-        str | None, typer.Argument(metavar="[CUSTOMER]", help="Your own id of the customer.")
+        str | None, typer.Argument(metavar="CUSTOMER", help="Your own id of the customer.")
     ] = None,
     event_type: Annotated[
-        str | None, typer.Argument(metavar="[TYPE]", help="The event type that a meter counts.")
+        str | None, typer.Argument(metavar="TYPE", help="The event type that a meter counts.")
     ] = None,
     fields: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[FIELD=VALUE]...", help="Quantities and dimensions."),
+        typer.Argument(metavar="FIELD=VALUE", help="Quantities and dimensions."),
     ] = None,
     file: Annotated[
         str | None, typer.Option("--file", "-f", metavar="FILE", help="Of events; - is stdin.")
@@ -90,8 +90,8 @@ def send(
     if file is not None:
         if customer is not None or event_id or source or at or cost:
             raise CommandError("--file: its events say all there is; give nothing else", USAGE)
-        door = Context().gateway(gateway)
-        _send_file(door, file, as_json=as_json, quiet=quiet)
+        with Context().gateway(gateway) as door:
+            _send_file(door, file, as_json=as_json, quiet=quiet)
         return
     if customer is None or event_type is None:
         raise CommandError(
@@ -113,9 +113,9 @@ def send(
     event["subject"] = given.customer_id(customer)
     if at is not None:
         event["time"] = timestamp_text(given.time("--time", at))
-    door = Context().gateway(gateway)
     try:
-        answer = door.post_bytes("/v1/events", encode(event), "application/json")
+        with Context().gateway(gateway) as door:
+            answer = door.post_bytes("/v1/events", encode(event), "application/json")
     except CommandError as error:
         if event_id or error.code != UNREACHABLE:
             raise

@@ -52,21 +52,13 @@ def wallet(
     What an entry's price is made of, `drawdown explain` shows.
     """
     given.customer_id(customer)
-    door = Context().query(query)
     at = f"/v1/customers/{in_path(customer)}"
-    if follow:
-        _follow(door, at, as_json=as_json)
-        return
-    try:
-        answer = door.get(f"{at}/wallet")
-    except ProblemError as error:
-        if error.problem.get("code") != "unknown_customer":
-            raise
-        raise CommandError(
-            f"CUSTOMER: no wallet of {customer!r} is known: `drawdown grant {quote(customer)} 25`"
-            " opens one, `drawdown customers` lists those there are",
-        ) from None
-    last = list(islice(pages(door, f"{at}/entries", entries), entries)) if entries else []
+    with Context().query(query) as door:
+        if follow:
+            _follow(door, at, as_json=as_json)
+            return
+        answer = _wallet(door, at, customer)
+        last = list(islice(pages(door, f"{at}/entries", entries), entries)) if entries else []
     if as_json:
         show_json({**answer, "entries": last})
         return
@@ -75,6 +67,18 @@ def wallet(
         show()
         show_table(("entry", "time", "what", ">amount", ">balance", "about"), map(_entry_row, last))
     _tell_age(answer["position"])
+
+
+def _wallet(door: Door, at: str, customer: str) -> Any:
+    try:
+        return door.get(f"{at}/wallet")
+    except ProblemError as error:
+        if error.problem.get("code") != "unknown_customer":
+            raise
+        raise CommandError(
+            f"CUSTOMER: no wallet of {customer!r} is known: `drawdown grant {quote(customer)} 25`"
+            " opens one, `drawdown customers` lists those there are",
+        ) from None
 
 
 def pages(door: Door, path: str, limit: int) -> Iterator[Any]:
@@ -202,8 +206,8 @@ def customers(
     as_json: Json = False,
 ) -> None:
     """List the customers and their balances, by id."""
-    door = Context().query(query)
-    found = list(islice(pages(door, "/v1/customers", limit + 1), limit + 1))
+    with Context().query(query) as door:
+        found = list(islice(pages(door, "/v1/customers", limit + 1), limit + 1))
     more, rows = len(found) > limit, found[:limit]
     if as_json:
         show_json(rows)
