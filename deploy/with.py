@@ -31,8 +31,9 @@ def main(arguments):
         print(__doc__.strip())
         return 0 if command else 2
     if sys.version_info < PYTHON_MIN:
-        better = next(filter(None, map(shutil.which, ("python3.13", "python3.12", "python3.11"))), 0)
-        if not better:
+        newer = [shutil.which(f"python3.{minor}") for minor in (13, 12, 11)]
+        better = next(filter(None, newer), None)
+        if better is None:
             return fail(f"Python 3.11 or later is needed; this is {sys.version.split()[0]}")
         os.execv(better, [better, __file__, *arguments])
     python = environment()
@@ -50,7 +51,7 @@ def main(arguments):
         return fail(f"no command {command[0]!r}")
     sys.stdout.flush()
     os.chdir(ROOT)
-    os.execv(program, [command[0] if program != python else python, *command[1:]])
+    return os.execv(program, command)  # does not come back
 
 
 def environment():
@@ -102,7 +103,7 @@ def install(python, kind):
     steps = (
         ["--require-hashes", "--only-binary", ":all:", "-r", str(lock)],
         # What builds Drawdown is in the lock too: nothing unpinned is fetched.
-        ["--no-deps", "--no-build-isolation", "-e", str(ROOT)],
+        ["-q", "--no-deps", "--no-build-isolation", "-e", str(ROOT)],
     )
     for step in steps:
         # To standard error: the command's output is all that standard output has.
