@@ -267,7 +267,7 @@ def test_what_only_the_price_book_can_tell_is_a_dead_letter(live: Live) -> None:
 
     def why() -> list[dict[str, str]]:
         letters = live.records(DEAD_LETTERS)
-        return [headers for value, headers in letters if value == event]
+        return [headers for value, headers in letters if value["id"] == event["id"]]
 
     until(why)
     assert why()[0]["drawdown-reason"] == "bad_quantity"

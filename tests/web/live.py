@@ -21,6 +21,7 @@ import httpx
 import pytest
 from confluent_kafka import OFFSET_BEGINNING, TopicPartition
 from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
 
 from drawdown import topics
 from drawdown.access import new_key, new_token, write_setting
@@ -37,6 +38,7 @@ from drawdown.settlement.service import make_worker
 from drawdown.stream import kafka
 from drawdown.stream.clock import SystemClock
 from drawdown.stream.kafka import KafkaCluster
+from drawdown.stream.metrics import StreamMetrics
 from drawdown.stream.store import RocksStores
 from drawdown.web.server import Server
 
@@ -298,7 +300,14 @@ def prepare(cluster: KafkaCluster, environment: Environment) -> None:
 def settling(cluster: KafkaCluster, environment: Environment, directory: Path) -> Iterator[None]:
     """Settlement in a thread."""
     directory.mkdir(parents=True, exist_ok=True)
-    worker = make_worker(cluster, environment, "0", RocksStores(directory), SystemClock())
+    worker = make_worker(
+        cluster,
+        environment,
+        "0",
+        RocksStores(directory),
+        SystemClock(),
+        metrics=StreamMetrics(CollectorRegistry()),
+    )
     stop = threading.Event()
 
     def turn() -> None:

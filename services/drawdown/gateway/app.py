@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final
 
+import msgspec
 from fastapi import FastAPI, Path, Request, Response
 from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse
@@ -27,6 +28,7 @@ from drawdown.events.codec import (
     decode_command,
     decode_decision,
     encode,
+    record_error,
 )
 from drawdown.events.decisions import Decision
 from drawdown.events.reasons import Reason
@@ -355,19 +357,26 @@ def _answer(value: bytes, done: int) -> Response:
     return Response(value, done, media_type=PLAIN)
 
 
+_decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
 def _object(body: bytes, customer: str | None = None) -> dict[str, Any]:
     """The command in a body, of the customer in the path where there is one.
 
+    Its fields stay as they were sent, byte for byte, for the command's own decoder to judge.
     Raises RecordError, also where the body says what only the door says: it would be ignored.
     """
-    content = decode_any(body)
-    if not isinstance(content, dict):
-        raise RecordError(Reason.MALFORMED, "expected a JSON object")
+    try:
+        content: dict[str, Any] = dict(_decode_fields(body))
+    except (ValueError, RecursionError) as error:
+        raise record_error(error) from None
     for name in ("type", "timesource"):
         if name in content:
             raise RecordError(Reason.MALFORMED, "is not given here: the door says it", name)
-    if customer is not None and content.setdefault("customer", customer) != customer:
-        raise RecordError(Reason.INVALID, "is not the customer in the path", "customer")
+    if customer is not None:
+        said = content.setdefault("customer", customer)
+        if said != customer and decode_any(bytes(said)) != customer:
+            raise RecordError(Reason.INVALID, "is not the customer in the path", "customer")
     return content
 
 

@@ -65,7 +65,6 @@ _ANSWERED: Final = {
     "digest": "9f2c6a1e0b7d4c5583e6f1a2b3c4d5e6f708192a3b4c5d6e7f8091a2b3c4d5e6",
     "usage_lag_records": 0,
     "usage_lag_ms": 0,
-    "duplicate": False,
 }
 ALLOWED: Final = {**_ANSWERED, "allowed": True, "reason": "ok", "available": {"USD": "24.76"}}
 DENIED: Final = {
@@ -87,10 +86,8 @@ GRANTED: Final = {
     "amount": "25",
     "balance": "49.76",
     "grant": "invoice-1042",
-    "available": {},
     "sequence": 8,
     "digest": _ANSWERED["digest"],
-    "duplicate": False,
 }
 TAKEN: Final = {
     "accepted": 1,

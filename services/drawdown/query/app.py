@@ -362,7 +362,7 @@ def _page(data: list[msgspec.Raw], last: str | None, stands: dict[str, Any]) -> 
 
 def _from_cursor(cursor: str) -> str:
     try:
-        return base64.urlsafe_b64decode(cursor.encode()).decode()
+        return base64.b64decode(cursor, altchars=b"-_", validate=True).decode()
     except ValueError:
         raise _not_a_cursor() from None
 

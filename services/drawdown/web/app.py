@@ -65,6 +65,8 @@ def make_app(
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        # Answers are records: what is the default may be left out of them, as on the topics.
+        separate_input_output_schemas=False,
     )
     app.state.settings = settings
     app.state.session_cookie = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 from contextlib import suppress
 from typing import Final
@@ -18,6 +19,8 @@ STARTUP_FAILED: Final = 3
 def serve(app: FastAPI, host: str, port: int) -> None:
     """Serve until SIGTERM or SIGINT; what is in hand is finished, for 10 s at most."""
     server = Server(app, host, port)
+    # uvicorn raises the signal once more when all is done, which would be no good end.
+    signal.signal(signal.SIGTERM, lambda *_: None)
     with suppress(KeyboardInterrupt):  # SIGINT is passed on once all is done
         server.run()
     if not server.started:
