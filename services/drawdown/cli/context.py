@@ -64,6 +64,12 @@ class Context:
 
         if not url:
             service = self.home.service(name)
+            if service is None and self.config.key is None and self.home.key() is None:
+                raise CommandError(
+                    f"no {name} runs in {self.home.path}: run `drawdown up` or set"
+                    f" DRAWDOWN_{name.upper()} and DRAWDOWN_KEY",
+                    UNREACHABLE,
+                )
             url = service.url if service else f"http://{self.config.host}:{port}"
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:

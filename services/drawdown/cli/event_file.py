@@ -10,7 +10,9 @@ from __future__ import annotations
 import csv
 import itertools
 import json
+import sys
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import IO, Any, Final, NamedTuple
 
@@ -53,9 +55,9 @@ def read_events(path: str) -> Iterator[Read]:
         raise CommandError(f"{path}: no CSV: {error}") from None
 
 
-def _opened(path: str) -> IO[bytes]:
+def _opened(path: str) -> AbstractContextManager[IO[bytes]]:
     if path == STDIN:
-        return open(0, "rb", closefd=False)
+        return nullcontext(sys.stdin.buffer)
     return Path(path).open("rb")
 
 

@@ -20,7 +20,7 @@ from drawdown.events.codec import decode_any
 from drawdown.events.numbers import amount_of
 
 PAGE: Final = 100
-SETTLE_S: Final = 2.0
+SETTLE_S: Final = 1.0
 """How long an entry that is not there is waited for: it may have been sent a moment ago."""
 AGAIN_S: Final = 0.1
 
@@ -71,7 +71,7 @@ class NotYetError(Exception):
 
 
 def find(door: Door, customer: str, wanted: Wanted) -> Found:
-    """The entry. Waits up to 2 s for one that is not there yet. Raises CommandError."""
+    """The entry. Waits up to 1 s for one that is not there yet. Raises CommandError."""
     deadline = time.monotonic() + SETTLE_S
     while True:
         last: int | None = None

@@ -77,7 +77,7 @@ def grant(
     given.customer_id(customer)
     if category not in CATEGORIES:
         raise CommandError(f"--category: {category!r} is none of {', '.join(CATEGORIES)}", USAGE)
-    id_ = given.identifier("--id", command_id or f"grant-{secrets.token_hex(8)}")
+    id_ = _id("grant", command_id)
     content: dict[str, Any] = {
         "id": id_,
         "asset": given.name("--asset", asset),
@@ -153,7 +153,7 @@ def terms(
         raise CommandError(
             "nothing to change: give --credit-limit USD=100 or --threshold USD=10", USAGE
         )
-    id_ = given.identifier("--id", command_id or f"terms-{secrets.token_hex(8)}")
+    id_ = _id("terms", command_id)
     content: dict[str, Any] = {"id": id_, "credit_limits": limits, "thresholds": thresholds}
     if reason is not None:
         content["reason"] = given.free_text("--reason", reason)
@@ -178,6 +178,12 @@ def _thresholds(asset: str, texts: list[str]) -> list[str]:
     if len(texts) > THRESHOLDS_MAX:
         raise CommandError(f"--threshold: at most {THRESHOLDS_MAX} of {asset}", USAGE)
     return [given.amount(f"--threshold {asset}", text) for text in texts]
+
+
+def _id(kind: str, given_id: str | None) -> str:
+    if given_id is None:
+        return f"{kind}-{secrets.token_hex(8)}"
+    return given.identifier("--id", given_id)
 
 
 def _time(option: str, text: str | None) -> str | None:

@@ -88,7 +88,7 @@ def send(
     counted, `drawdown tail dead-letters`.
     """
     if file is not None:
-        if customer is not None or event_id or source or at or cost:
+        if any(said is not None for said in (customer, event_id, source, at, cost)):
             raise CommandError("--file: its events say all there is; give nothing else", USAGE)
         with Context().gateway(gateway) as door:
             _send_file(door, file, as_json=as_json, quiet=quiet)
@@ -107,8 +107,9 @@ def send(
             vendor: given.amount(f"--cost {vendor}", text)
             for vendor, text in given.pairs("--cost", cost).items()
         }
-    event["id"] = given.identifier("--id", event_id or f"cli-{secrets.token_hex(8)}")
-    event["source"] = given.identifier("--source", source or SOURCE)
+    new_id = f"cli-{secrets.token_hex(8)}"
+    event["id"] = new_id if event_id is None else given.identifier("--id", event_id)
+    event["source"] = given.identifier("--source", SOURCE if source is None else source)
     event["type"] = given.identifier("TYPE", event_type)
     event["subject"] = given.customer_id(customer)
     if at is not None:
@@ -117,7 +118,7 @@ def send(
         with Context().gateway(gateway) as door:
             answer = door.post_bytes("/v1/events", encode(event), "application/json")
     except CommandError as error:
-        if event_id or error.code != UNREACHABLE:
+        if event_id is not None or error.code != UNREACHABLE:
             raise
         raise CommandError(
             f"{error.line} (it may have been stored: repeat it with --id {event['id']})", error.code
