@@ -9,3 +9,7 @@ from tests.web.live import Live, shared
 @pytest.fixture(scope="session")
 def live(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Live:
     return shared(pytestconfig, tmp_path_factory.mktemp)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "browser: drives a real browser; skipped without one")

@@ -18,12 +18,15 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 
 from drawdown.portal import session
 from drawdown.portal.files import static_files, templates
+from drawdown.portal.usage import UsageShown, usage_of
 from drawdown.portal.view import Line, WalletShown, line_of, wallet_of
 from drawdown.query.app import Query, where
 from drawdown.web.app import body_of, caller_of
 from drawdown.web.problems import ProblemError, response
 
 LINES: Final = 20
+LOOK_BACK: Final = 1_000
+"""Entries that say what used a wallet: read for each page, in about 10 ms."""
 WALLETS: Final = 50
 CUSTOMER_CHARACTERS_MAX: Final = 128
 
@@ -135,11 +138,13 @@ def add_pages(app: FastAPI) -> None:
         if row is not None:
             now_ms = time.time_ns() // 1_000_000
             shown = wallet_of(row, now_ms)
+            lines, usage = _history(query, shown)
             return page(
                 "wallet.html",
                 caller=caller,
                 wallet=shown,
-                lines=_lines(query, shown),
+                lines=lines,
+                usage=usage,
                 position=position,
                 stream=stream,
                 now_ms=now_ms,
@@ -193,7 +198,8 @@ def _may_exist(customer: str) -> bool:
     return 0 < len(customer) <= CUSTOMER_CHARACTERS_MAX and min(customer) >= " "
 
 
-def _lines(query: Query, wallet: WalletShown) -> list[Line]:
-    """The newest entries, none newer than the wallet as it is shown."""
-    found = query.entries.latest(wallet.customer, wallet.sequence + 1, LINES)
-    return [line_of(value) for value in found]
+def _history(query: Query, wallet: WalletShown) -> tuple[list[Line], UsageShown]:
+    """The newest entries, none newer than the wallet as it is shown, and what used it."""
+    found = query.entries.latest(wallet.customer, wallet.sequence + 1, LOOK_BACK)
+    usage = usage_of(found, complete=len(found) < LOOK_BACK)
+    return [line_of(value) for value in found[:LINES]], usage

@@ -73,6 +73,8 @@ class Holding:
     debited: int
     grants: tuple[GrantShown, ...]
     next_expiry: GrantShown | None
+    low: int | None
+    """The wallet's own threshold that what is available has fallen below; the lowest of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +130,11 @@ def _holding(wallet: Wallet, account: Account, at_ms: int) -> Holding:
     ends = [grant.terms.expires_ms for grant in mine if at_ms < grant.terms.expires_ms < NEVER]
     next_ms = min(ends, default=None)
     grants = tuple(_grant(place, grant, at_ms, next_ms) for place, grant in enumerate(mine, 1))
+    available = spendable(wallet, account, at_ms)
+    crossed = [amount for amount in wallet.thresholds.get(account.asset, ()) if available < amount]
     return Holding(
         account.asset,
-        spendable(wallet, account, at_ms),
+        available,
         account.held,
         account.balance,
         account.overdrawn,
@@ -139,6 +143,7 @@ def _holding(wallet: Wallet, account: Account, at_ms: int) -> Holding:
         account.debited,
         grants,
         next((grant for grant in grants if grant.expires_next), None),
+        min(crossed, default=None),
     )
 
 
