@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,10 +73,16 @@ class Ended:
         return [line.split() for line in self.out.splitlines()]
 
     @property
+    def errors(self) -> list[str]:
+        """What is wrong, a line for each."""
+        found = [line for line in self.err.splitlines() if line.startswith("error: ")]
+        return [line.removeprefix("error: ") for line in found]
+
+    @property
     def error(self) -> str:
         """The one line that a failed command ends with."""
-        (line,) = [line for line in self.err.splitlines() if line.startswith("error: ")]
-        return line.removeprefix("error: ")
+        (line,) = self.errors
+        return line
 
 
 class Drawdown:
@@ -105,6 +114,23 @@ class Drawdown:
         ended = self(*arguments, **changes)
         assert ended.code == 0, ended.err
         return ended
+
+    @contextmanager
+    def process(self, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+        """The command as a process of its own; ended at the end."""
+        others = {k: v for k, v in os.environ.items() if k not in self.environment}
+        ours = {k: v for k, v in self.environment.items() if v is not None}
+        with subprocess.Popen(
+            [sys.executable, "-P", "-m", "drawdown.cli.main", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**others, **ours},
+        ) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
 
     def json(self, *arguments: object) -> Any:
         return self.ok(*arguments, "--json").json

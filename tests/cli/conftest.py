@@ -21,7 +21,10 @@ def stack(tmp_path_factory: pytest.TempPathFactory, book: Path) -> Iterator[Draw
     """Kafka, settlement, gateway and query, with a price book; shared by all tests."""
     drawdown = Drawdown(tmp_path_factory.mktemp("stack") / "home")
     try:
-        drawdown.ok("up", "--port", free_port())
+        drawdown.ok("up", "--broker-only", "--port", free_port())
+        drawdown.ok("keys", "create", "--permission", "read", "--title", "of a former life")
+        drawdown.ok("down")
+        drawdown.ok("up")
         drawdown.ok("price-book", "publish", book)
         yield drawdown
     finally:

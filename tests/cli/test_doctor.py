@@ -34,9 +34,6 @@ def test_a_stack_that_is_well(stack: Drawdown) -> None:
         *("kafka", "timeouts", "replication", "access to kafka", "topics", "clock"),
         *("price book", "settlement", "services", "keys", "dead letters"),
     }
-    said = stack.ok("doctor")
-    assert said.rows[0][:2] == ["ok", "kafka"]
-    assert said.rows[-1][:2] == ["no", "problems,"]
 
 
 def test_an_environment_that_is_not_there(stack: Drawdown) -> None:
@@ -44,41 +41,38 @@ def test_an_environment_that_is_not_there(stack: Drawdown) -> None:
 
     assert len(found["topics"]) == 10
     assert {finding["fix"] for finding in found["topics"]} == {"drawdown topics create"}
+    said = stack("doctor", "--wrong", DRAWDOWN_ENVIRONMENT="nothing-yet")
+    assert said.code == FAILED
+    assert ["problem", "topics", "nothing-yet.commands:", "is", "missing"] in said.rows
+    assert ["->", "drawdown", "topics", "create"] in said.rows
+    assert said.rows[-1][:2] == ["10", "problems,"]
+    assert "ok" not in {row[0] for row in said.rows if row}
 
 
-def test_an_environment_with_topics_alone(stack: Drawdown) -> None:
+def test_an_environment_with_topics_alone_and_one_of_them_wrong(stack: Drawdown) -> None:
     stack.ok("topics", "create", "--partitions", 2, DRAWDOWN_ENVIRONMENT="bare")
+    admin = AdminClient({"bootstrap.servers": _bootstrap(stack)})
+    resource = ConfigResource(ConfigResource.Type.TOPIC, "bare.balance-changes")
+    resource.add_incremental_config(
+        ConfigEntry("retention.ms", "1000", incremental_operation=AlterConfigOpType.SET)
+    )
+    (future,) = admin.incremental_alter_configs([resource]).values()
+    future.result(10)
+    until(lambda: stack("topics", "check", DRAWDOWN_ENVIRONMENT="bare").code == FAILED)
 
     found = findings(stack, DRAWDOWN_ENVIRONMENT="bare")
 
+    (topic,) = found["topics"]
+    assert topic["detail"] == "bare.balance-changes: retention.ms is 1000, should be -1"
+    assert topic["fix"] == "drawdown topics create --mend"
     assert found["price book"][0]["state"] == "problem"
     assert "drawdown price-book publish FILE" in found["price book"][0]["fix"]
     assert found["settlement"][0]["state"] == "problem"
     assert "drawdown up" in found["settlement"][0]["fix"]
     assert found["keys"][0]["detail"] == "there is no API key: no door opens"
 
-
-def test_a_topic_that_is_configured_otherwise(stack: Drawdown) -> None:
-    stack.ok("topics", "create", "--partitions", 2, DRAWDOWN_ENVIRONMENT="other")
-    admin = AdminClient({"bootstrap.servers": _bootstrap(stack)})
-    resource = ConfigResource(ConfigResource.Type.TOPIC, "other.balance-changes")
-    resource.add_incremental_config(
-        ConfigEntry("retention.ms", "1000", incremental_operation=AlterConfigOpType.SET)
-    )
-    (future,) = admin.incremental_alter_configs([resource]).values()
-    future.result(10)
-
-    (finding,) = until(
-        lambda: (
-            findings(stack, DRAWDOWN_ENVIRONMENT="other")["topics"][0]["state"] == "problem"
-            and findings(stack, DRAWDOWN_ENVIRONMENT="other")["topics"]
-        )
-    )
-    assert finding["detail"] == "other.balance-changes: retention.ms is 1000, should be -1"
-    assert finding["fix"] == "drawdown topics create --mend"
-
-    stack.ok("topics", "create", "--mend", DRAWDOWN_ENVIRONMENT="other")
-    assert findings(stack, DRAWDOWN_ENVIRONMENT="other")["topics"][0]["state"] == "ok"
+    stack.ok("topics", "create", "--mend", DRAWDOWN_ENVIRONMENT="bare")
+    stack.ok("topics", "check", DRAWDOWN_ENVIRONMENT="bare")
 
 
 def _bootstrap(stack: Drawdown) -> str:
@@ -86,15 +80,10 @@ def _bootstrap(stack: Drawdown) -> str:
     return str(kafka["address"])
 
 
-def test_a_key_that_is_not_known(stack: Drawdown) -> None:
-    found = findings(stack, DRAWDOWN_KEY="drw_sk_unknown_key")
+def test_a_key_that_is_not_known_and_a_service_that_does_not_answer(stack: Drawdown) -> None:
+    found = findings(stack, DRAWDOWN_KEY="drw_sk_unknown_key", DRAWDOWN_QUERY="http://127.0.0.1:1")
 
     assert found["keys"][-1]["state"] == "problem"
-
-
-def test_a_service_that_does_not_answer(stack: Drawdown) -> None:
-    found = findings(stack, DRAWDOWN_QUERY="http://127.0.0.1:1")
-
     assert found["services"][-1]["detail"] == "query at http://127.0.0.1:1: does not answer"
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 
 import pytest
@@ -66,53 +64,63 @@ def test_a_paused_process_is_shown(stack: Drawdown) -> None:
 
 
 def test_the_command_as_a_process_of_its_own(stack: Drawdown) -> None:
-    environment = {k: v for k, v in stack.environment.items() if v is not None}
+    with stack.process("wallet", "nobody here") as done:
+        out, err = done.communicate(timeout=20)
 
-    done = subprocess.run(
-        [sys.executable, "-P", "-m", "drawdown.cli.main", "wallet", "nobody here"],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={
-            **{k: v for k, v in os.environ.items() if k not in stack.environment},
-            **environment,
-        },
-    )
-
-    assert (done.returncode, done.stdout) == (FAILED, "")
-    assert done.stderr.startswith("error: CUSTOMER: no wallet of 'nobody here' is known")
-    assert done.stderr.count("\n") == 1
+    assert (done.returncode, out) == (FAILED, "")
+    assert err.startswith("error: CUSTOMER: no wallet of 'nobody here' is known")
+    assert err.count("\n") == 1
 
 
-def test_data_is_kept_until_it_is_made_afresh(another: Drawdown) -> None:
+def test_data_is_kept(stack: Drawdown) -> None:
+    # The stack was up before, and down, since this key was made.
+    assert "of a former life" in {key["title"] for key in stack.json("keys", "list")}
+
+
+def test_afresh_is_without_what_was_there(stack: Drawdown, another: Drawdown) -> None:
+    running = stack("up", "--fresh")
+    assert running.code == FAILED
+    assert running.error.endswith("still run: `drawdown down` before --fresh")
+    for folder in ("stores", "query", "logs"):
+        (another.home / folder / "dev").mkdir(parents=True)
+    (another.home / "key").write_text("drw_sk_old_key")
     port = free_port()
-    another.ok("up", "--broker-only", "--port", port)
-    kept = another.json("keys", "create", "--permission", "read")["id"]
 
+    another.ok("up", "--broker-only", "--fresh", "--port", port)
+
+    assert another("status", "--json").json["processes"][0]["address"] == f"127.0.0.1:{port}"
+    assert not (another.home / "stores").exists()
+    (made,) = another.json("keys", "list")
+    assert (another.home / "key").read_text().startswith(f"drw_sk_{made['id']}_")
     said = another.ok("down")
     assert "its data stays in" in said.err
     assert another("status").code == UNREACHABLE
     assert "nothing of" in another.ok("down").err
 
-    another.ok("up", "--broker-only")
-    assert another("status", "--json").json["processes"][0]["address"] == f"127.0.0.1:{port}"
-    assert kept in {key["id"] for key in another.json("keys", "list")}
-    running = another("up", "--broker-only", "--fresh")
-    assert running.code == FAILED
-    assert running.error == "kafka still run: `drawdown down` before --fresh"
 
-    another.ok("down")
-    another.ok("up", "--broker-only", "--fresh", "--port", port)
-    assert kept not in {key["id"] for key in another.json("keys", "list")}
+def test_a_service_whose_port_is_taken_leaves_nothing_running(
+    stack: Drawdown, another: Drawdown, taken: int
+) -> None:
+    kafka = next(p for p in stack.json("status")["processes"] if p["name"] == "kafka")
+    configured = {
+        "KAFKA_BOOTSTRAP_SERVERS": kafka["address"],
+        "DRAWDOWN_ENVIRONMENT": "ports",
+        "DRAWDOWN_GATEWAY_PORT": str(taken),
+    }
 
-
-def test_a_service_whose_port_is_taken_leaves_nothing_of_it(another: Drawdown, taken: int) -> None:
-    ended = another("up", "--port", free_port(), DRAWDOWN_GATEWAY_PORT=str(taken))
+    ended = another("up", **configured)
 
     assert ended.code == FAILED
     assert "gateway (DRAWDOWN_GATEWAY_PORT)" in ended.error
     assert str(taken) in ended.error
-    assert another("status").code == UNREACHABLE
+    parts = another("status", "--json", **configured).json["processes"]
+    assert {part["name"]: part["health"] for part in parts} == {
+        "kafka": "ready",
+        "settlement": "stopped",
+    }
+    local = another("up", "--brokers", 1, **configured)
+    assert local.code == USAGE
+    assert local.error.endswith("unset KAFKA_BOOTSTRAP_SERVERS to have one")
 
 
 def test_a_kafka_port_that_is_taken(another: Drawdown, taken: int) -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-import time
-
 import pytest
 from tests.cli.commands import Drawdown, Ended
 
@@ -74,21 +71,16 @@ def test_json_has_the_record_whole(busy: Drawdown) -> None:
 
 
 def test_what_is_there_is_passed_over_without_from_beginning(busy: Drawdown) -> None:
-    ended: list[Ended] = []
-    following = threading.Thread(
-        target=lambda: ended.append(
-            busy("tail", "balance-changes", "--limit", 1, "--customer", "tail-new", "-q")
-        )
-    )
-    following.start()
-    for number in range(100):
-        busy.ok("grant", "tail-new", 1, "--id", f"g{number}", "--json")
-        following.join(0.2)
-        if not following.is_alive():
-            break
-        time.sleep(0)
-    assert ended[0].code == 0
-    assert len(ended[0].out.splitlines()) == 1
+    arguments = ("tail", "balance-changes", "--limit", "1", "--customer", "busy")
+    with busy.process(*arguments) as following:
+        assert following.stderr is not None
+        assert following.stderr.readline() == "dev.balance-changes, 1 partition; end with ctrl-c\n"
+        busy.ok("terms", "busy", "--threshold", "USD=0.2")
+        out, _ = following.communicate(timeout=20)
+
+    assert following.returncode == 0
+    assert "#5  terms" in out
+    assert len(out.splitlines()) == 1
 
 
 def test_a_limit_ends_it(busy: Drawdown) -> None:

@@ -29,6 +29,7 @@ from drawdown import access, topics
 from drawdown.cli.context import Context
 from drawdown.cli.failures import told
 from drawdown.cli.local import READY, health
+from drawdown.cli.render import counted
 from drawdown.events.base import KEY_SEPARATOR, milliseconds
 from drawdown.events.catalogue import DEAD_LETTERS, SETTINGS, TOPICS
 from drawdown.settlement.publish import read_topic
@@ -509,12 +510,6 @@ def config_key(context: Context) -> str | None:
     """The key that commands use here."""
     key: Any = context.config.key
     return key.get_secret_value() if key is not None else context.home.key()
-
-
-def counted(count: int, what: str) -> str:
-    """`1 broker`, `3 brokers`, `no brokers`."""
-    ending = "" if count == 1 else "es" if what.endswith("s") else "s"
-    return f"{count or 'no'} {what}{ending}"
 
 
 def _alter(setting: str) -> str:

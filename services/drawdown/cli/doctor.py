@@ -7,10 +7,10 @@ from typing import Annotated
 import msgspec
 import typer
 
-from drawdown.cli.checkup import Checkup, Finding, counted
+from drawdown.cli.checkup import Checkup, Finding
 from drawdown.cli.context import Context
 from drawdown.cli.outcome import FAILED
-from drawdown.cli.render import Json, show, show_json, state_text
+from drawdown.cli.render import Json, counted, show, show_json, state_text
 
 app = typer.Typer(rich_markup_mode=None)
 

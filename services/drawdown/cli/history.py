@@ -15,13 +15,15 @@ from typing import Any, Final
 import msgspec
 
 from drawdown.cli.doors import Door, ProblemError, in_path
-from drawdown.cli.outcome import CommandError
+from drawdown.cli.outcome import UNREACHABLE, CommandError
 from drawdown.events.codec import decode_any
 from drawdown.events.numbers import amount_of
 
 PAGE: Final = 100
 SETTLE_S: Final = 1.0
 """How long an entry that is not there is waited for: it may have been sent a moment ago."""
+BEHIND_S: Final = 5.0
+"""How long the service's entries are waited for where they are behind its wallets."""
 AGAIN_S: Final = 0.1
 
 
@@ -72,9 +74,10 @@ class NotYetError(Exception):
 
 def find(door: Door, customer: str, wanted: Wanted) -> Found:
     """The entry. Waits up to 1 s for one that is not there yet. Raises CommandError."""
-    deadline = time.monotonic() + SETTLE_S
+    started = time.monotonic()
     while True:
         last: int | None = None
+        behind = False
         try:
             row = _wallet(door, customer)
             if row is not None:
@@ -83,9 +86,14 @@ def find(door: Door, customer: str, wanted: Wanted) -> Found:
                 if found is not None:
                     return found
         except NotYetError:
-            pass
-        too_old = wanted.sequence is not None and last is not None and wanted.sequence <= last
-        if time.monotonic() > deadline or too_old:
+            behind = True
+        waited_s = time.monotonic() - started
+        if behind and waited_s > BEHIND_S:
+            raise CommandError(
+                f"the query service has not read all entries of {customer!r} yet: try again",
+                UNREACHABLE,
+            )
+        if not behind and waited_s > SETTLE_S:
             raise CommandError(_missing(customer, wanted, last))
         time.sleep(AGAIN_S)
 

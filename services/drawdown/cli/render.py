@@ -90,10 +90,11 @@ def tell(line: str, *, quiet: bool = False, style: str | None = None) -> None:
 
 
 def tell_error(line: str) -> None:
-    """The one line a failed command ends with."""
-    text = Text("error: ", style="bold red")
-    text.append(" ".join(line.splitlines()), style="not bold default")
-    _console(stderr=True).print(text)
+    """The one line a failed command ends with; of a file with several faults, a line for each."""
+    for part in line.splitlines():
+        text = Text("error: ", style="bold red")
+        text.append(part, style="not bold default")
+        _console(stderr=True).print(text)
 
 
 def state_text(state: str, label: str | None = None) -> Text:
@@ -131,6 +132,12 @@ class Steps:
 def pairs(values: Mapping[str, object] | None) -> str:
     """`name=value` for each, in one line."""
     return " ".join(f"{name}={value}" for name, value in (values or {}).items())
+
+
+def counted(count: int, what: str) -> str:
+    """`1 broker`, `3 brokers`, `no brokers`."""
+    ending = "" if count == 1 else "es" if what.endswith("s") else "s"
+    return f"{count or 'no'} {what}{ending}"
 
 
 def time_text(value: str | None) -> str:

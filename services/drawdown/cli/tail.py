@@ -13,7 +13,7 @@ from rich.text import Text
 from drawdown.cli import given
 from drawdown.cli.context import Context
 from drawdown.cli.outcome import USAGE, CommandError
-from drawdown.cli.render import Json, Quiet, pairs, show, show_json, tell, time_text
+from drawdown.cli.render import Json, Quiet, counted, pairs, show, show_json, tell, time_text
 from drawdown.cli.said import entry_about, entry_kind, signed_amount
 from drawdown.events.base import EPOCH, KEY_SEPARATOR, timestamp_text
 from drawdown.events.catalogue import (
@@ -93,7 +93,10 @@ def tail(
     try:
         starts = _starts(consumer, name, customer, from_beginning=from_beginning)
         consumer.assign(starts)
-        tell(f"{name}, {len(starts)} partitions; end with ctrl-c", quiet=quiet or no_follow)
+        tell(
+            f"{name}, {counted(len(starts), 'partition')}; end with ctrl-c",
+            quiet=quiet or no_follow,
+        )
         shown = 0
         for message in _messages(consumer, len(starts), to_end=no_follow):
             if customer is not None and _customer_of(message) != customer:
