@@ -16,6 +16,7 @@ from tests.web.live import (
     Live,
     bearer,
     grants_of,
+    http,
     prepare,
     quoted,
     serving,
@@ -302,13 +303,13 @@ def doors(live: Live) -> list[httpx.Request]:
 
 
 def status_with(request: httpx.Request, secret: str) -> int:
-    with httpx.Client() as client:
+    with http() as client:
         request.headers["Authorization"] = f"Bearer {secret}"
         return client.send(request).status_code
 
 
 def test_every_door_needs_a_key(live: Live) -> None:
-    with httpx.Client() as client:
+    with http() as client:
         for request in doors(live):
             answer = client.send(request)
             assert "drawdown keys create" in problem(answer, 401, "unauthenticated")["detail"]
@@ -383,7 +384,7 @@ def alone(live: Live, name: str) -> Iterator[tuple[Environment, httpx.Client]]:
     write_setting(live.cluster, environment, "api_key", record.id, record)
     with (
         serving(create_app(live.cluster, environment, "0")) as address,
-        httpx.Client(base_url=address, headers=bearer(secret), timeout=20) as client,
+        http(base_url=address, headers=bearer(secret), timeout=20) as client,
     ):
         yield environment, client
 

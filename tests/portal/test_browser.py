@@ -47,13 +47,13 @@ def page(chromium: Any) -> Iterator[Any]:
     page = context.new_page()
     page.set_default_timeout(LIMIT_MS)
     complaints: list[str] = []
+
+    def complain(message: Any) -> None:
+        if "Content Security Policy" in message.text:
+            complaints.append(message.text)
+
     page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on(
-        "console",
-        lambda message: (
-            "Content Security Policy" in message.text and complaints.append(message.text)
-        ),
-    )
+    page.on("console", complain)
     yield page
     context.close()
     assert complaints == []

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 from confluent_kafka import OFFSET_BEGINNING, TopicPartition
-from tests.web.live import Live, bearer, quoted
+from tests.web.live import Live, bearer, http, quoted
 
 from drawdown.events.catalogue import BALANCES
 from drawdown.events.codec import decode_any
@@ -194,10 +194,10 @@ DOORS = ("wallet", "balance", "grants", "entries", "stream")
 def test_every_door_needs_a_key(live: Live) -> None:
     paths = ["/v1/customers", *(f"/v1/customers/c/{door}" for door in DOORS)]
     for path in paths:
-        answer = httpx.get(live.address + path)
+        answer = live.anyone.get(live.address + path)
         problem(answer, 401, "unauthenticated")
         assert answer.headers["www-authenticate"] == "Bearer"
-        ingest = httpx.get(live.address + path, headers=bearer(live.key("ingest")))
+        ingest = live.anyone.get(live.address + path, headers=bearer(live.key("ingest")))
         assert "'read'" in problem(ingest, 403, "forbidden")["detail"]
 
 
@@ -207,10 +207,10 @@ def test_a_customers_token_sees_that_customer_and_nobody_else(live: Live) -> Non
     live.grant(other, "credit", "480")
     headers = bearer(live.token(customer))
     for door in ("wallet", "balance", "grants", "entries"):
-        mine = httpx.get(f"{live.address}/v1/customers/{customer}/{door}", headers=headers)
+        mine = live.anyone.get(f"{live.address}/v1/customers/{customer}/{door}", headers=headers)
         assert mine.status_code == 200
     for path in ["", *(f"/{other}/{door}" for door in DOORS), "/nobody/wallet"]:
-        answer = httpx.get(f"{live.address}/v1/customers{path}", headers=headers)
+        answer = live.anyone.get(f"{live.address}/v1/customers{path}", headers=headers)
         assert "one customer" in problem(answer, 403, "forbidden")["detail"]
 
 
@@ -235,7 +235,7 @@ def test_rows_that_change_while_they_are_read_are_whole_and_as_new_as_they_say(
     done = threading.Event()
 
     def read() -> None:
-        with httpx.Client(base_url=live.address, headers=live.query.headers) as client:
+        with http(base_url=live.address, headers=live.query.headers) as client:
             while not done.is_set():
                 answers.append(client.get(f"/v1/customers/{customer}/wallet").json())
                 found = client.get(f"/v1/customers/{customer}/entries").json()["data"]

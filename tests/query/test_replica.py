@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -61,7 +62,7 @@ def test_it_starts_where_it_ended(live: Live, tmp_path: Path) -> None:
         live.grant(customer, "credit", "480")
         with table(live, tmp_path) as copy, follower(live, copy, seen.append) as follows:
             until(follows.caught_up)
-            until(lambda customer=customer: customer.encode() in seen)
+            until(partial(seen.__contains__, customer.encode()))
             assert copy.get(customer.encode()) is not None
         if unseen is not None:
             assert unseen.encode() not in seen

@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import httpx
 import pytest
-from tests.web.live import LIMIT_S, Live, bearer, quoted, until
+from tests.web.live import LIMIT_S, Live, bearer, http, quoted, until
 
 pytestmark = pytest.mark.kafka
 
@@ -22,7 +21,7 @@ def following(live: Live, customer: str, secret: str | None = None) -> Iterator[
     path = f"/v1/customers/{quoted(customer)}/stream"
     headers = dict(live.query.headers) if secret is None else bearer(secret)
     with (
-        httpx.Client(base_url=live.address, headers=headers, timeout=LIMIT_S) as client,
+        http(base_url=live.address, headers=headers, timeout=LIMIT_S) as client,
         client.stream("GET", path) as answer,
     ):
         assert answer.status_code == 200

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import FastAPI, Request, Response
-from tests.web.live import serving
+from tests.web.live import http, serving
 
 from drawdown.access import Settings
 from drawdown.events.catalogue import Environment
@@ -53,7 +53,7 @@ def service() -> Iterator[Service]:
     async def busy() -> Response:
         raise ProblemError(503, "no_decision", "not now", retry_after_s=2, extra={"id": "x"})
 
-    with serving(app) as address, httpx.Client(base_url=address) as client:
+    with serving(app) as address, http(base_url=address) as client:
         yield Service(client, state)
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from tests.web.live import LIMIT_S, Live, prepare, until
+from tests.web.live import LIMIT_S, Live, http, prepare, until
 
 from drawdown.events.catalogue import Environment
 from drawdown.events.codec import encode
@@ -31,15 +31,19 @@ class Running:
 
     process: subprocess.Popen[bytes]
     port: int
+    client: httpx.Client
 
     @property
     def address(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
+    def get(self, path: str) -> httpx.Response:
+        return self.client.get(self.address + path)
+
     def ready(self) -> bool:
         assert self.process.poll() is None, "the service ended"
         try:
-            return httpx.get(f"{self.address}/readyz").status_code == 200
+            return self.get("/readyz").status_code == 200
         except httpx.TransportError:
             return False
 
@@ -66,7 +70,7 @@ def service(live: Live, name: str, home: Path, environment: str = "test") -> Ite
     )
     assert process.stderr is not None
     try:
-        yield Running(process, port)
+        yield Running(process, port, live.anyone)
     finally:
         process.kill()
         process.wait()
@@ -90,18 +94,18 @@ def processes(live: Live, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 def test_each_says_that_it_is_alive_ready_and_busy(processes: dict[str, Running]) -> None:
     for name, running in processes.items():
-        alive = httpx.get(f"{running.address}/livez")
+        alive = running.get("/livez")
         assert (alive.status_code, alive.text) == (200, "ok\n")
-        ready = httpx.get(f"{running.address}/readyz")
+        ready = running.get("/readyz")
         assert ready.json()["ready"] is True
-        metrics = httpx.get(f"{running.address}/metrics")
+        metrics = running.get("/metrics")
         assert metrics.headers["content-type"].startswith("text/plain; version=")
         counted = "drawdown_records" if name == "settlement" else "drawdown_http_requests"
         assert counted in metrics.text
-        assert httpx.get(f"{running.address}/elsewhere").status_code == 404
-    state = httpx.get(f"{processes['settlement'].address}/readyz").json()
+        assert running.get("/elsewhere").status_code == 404
+    state = processes["settlement"].get("/readyz").json()
     assert (state["serving"], state["stopped"]) == ([0, 1], {})
-    state = httpx.get(f"{processes['query'].address}/readyz").json()
+    state = processes["query"].get("/readyz").json()
     assert (state["balances"], state["entries"], state["failed"]) == (True, True, None)
 
 
@@ -140,7 +144,7 @@ def test_an_open_page_does_not_keep_the_query_service_from_stopping(
     path = f"{query.address}/v1/customers/nobody/stream"
     ended = threading.Event()
     with (
-        httpx.Client(headers=dict(live.query.headers), timeout=LIMIT_S) as client,
+        http(headers=dict(live.query.headers), timeout=LIMIT_S) as client,
         client.stream("GET", path) as answer,
     ):
         lines = answer.iter_lines()
