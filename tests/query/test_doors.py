@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 import threading
 from datetime import UTC, datetime, timedelta
@@ -126,7 +127,7 @@ def test_all_customers_come_by_id_in_pages(live: Live) -> None:
     for name in names:
         live.grant(name, "credit", "12")
     found: list[str] = []
-    cursor = ""
+    cursor = base64.urlsafe_b64encode(b"0-page").decode()
     while len(found) < 5:
         answer = live.query.get("/v1/customers", params={"limit": 2, "cursor": cursor}).json()
         assert len(answer["data"]) == 2
