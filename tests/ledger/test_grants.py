@@ -217,6 +217,22 @@ def test_recognition_is_monotonic_and_complete(paid: int, parts: list[int]) -> N
     assert total == paid
 
 
+@pytest.mark.parametrize(
+    ("paid", "amount", "spent", "revenue"),
+    [
+        (1, 2, 1, 0),
+        (3, 2, 1, 2),
+        (5, 2, 1, 2),
+        (2, 3, 1, 1),
+        (1, 3, 1, 0),
+        (7, 7, 3, 3),
+        (0, 7, 3, 0),
+    ],
+)
+def test_revenue_is_rounded_half_even(paid: int, amount: int, spent: int, revenue: int) -> None:
+    assert recognized(paid, amount, spent) == revenue
+
+
 def test_debts_are_revenue_when_a_grant_pays_them() -> None:
     till = Till()
     till.use("ada", 4)

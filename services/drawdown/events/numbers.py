@@ -35,7 +35,8 @@ AMOUNT_PATTERN: Final = rf"^-?(0|[1-9][0-9]{{0,{INTEGER_DIGITS_MAX - 1}}})(\.[0-
 AMOUNT_POSITIVE_PATTERN: Final = AMOUNT_PATTERN.replace("-?", "", 1)
 DECIMAL_PATTERN: Final = r"^(0|[1-9][0-9]{0,19})(\.[0-9]{1,18})?$"
 """A quantity as text."""
-PRICE_PATTERN: Final = r"^-?(0|[1-9][0-9]{0,19})(\.[0-9]{1,30})?$"
+PRICE_PLACES_MAX: Final = 30
+PRICE_PATTERN: Final = rf"^-?(0|[1-9][0-9]{{0,19}})(\.[0-9]{{1,{PRICE_PLACES_MAX}}})?$"
 """A price or cost basis as text: finer than amounts, because a rate multiplies before it rounds."""
 NUMBER: Final = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 """A number as JSON writes it."""

@@ -12,7 +12,7 @@ from decimal import Context, Decimal, InvalidOperation
 from typing import Any, Final
 
 from drawdown.events.codec import RecordError
-from drawdown.events.numbers import NumberError, plain_text, quantity
+from drawdown.events.numbers import NumberError, plain_text, quantity, text_number
 from drawdown.events.reasons import Reason
 
 INPUT: Final = ("gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens", "prompt_tokens")
@@ -103,6 +103,7 @@ def _cost(value: object) -> str:
     if isinstance(value, bool) or not isinstance(value, int | Decimal | str):
         raise RecordError(Reason.BAD_QUANTITY, "expected a number", "data.cost")
     try:
-        return plain_text(Decimal(value).quantize(COST_PLACES, context=ROUNDING))
-    except ArithmeticError:
+        number = text_number(value) if isinstance(value, str) else value
+        return plain_text(Decimal(number).quantize(COST_PLACES, context=ROUNDING))
+    except (NumberError, ArithmeticError):
         raise RecordError(Reason.BAD_QUANTITY, f"{value!r} is not a cost", "data.cost") from None

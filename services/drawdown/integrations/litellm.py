@@ -17,9 +17,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from importlib.resources import files
-from typing import Any, Final
+from typing import Any, Final, cast
 
-from drawdown.events.numbers import EXACT, plain_text
+from drawdown.events.numbers import EXACT, PRICE_PLACES_MAX, plain_text
 from drawdown.events.pricebook import Asset, Meter, PriceBook, Rate, TokenMap
 
 METER: Final = "llm"
@@ -117,7 +117,7 @@ def import_catalogue(
 ) -> Imported:
     """A book whose costs are the catalogue's; with a markup (0.3 is 30 %), its prices too.
 
-    Raises CatalogueError for a price below zero.
+    Raises CatalogueError for a price below zero, or finer than a book has it.
     """
     costs: list[Rate] = []
     rates: list[Rate] = []
@@ -137,13 +137,8 @@ def import_catalogue(
         costs.append(_rate(rate_id, name, prices))
         if markup is not None:
             factor = EXACT.add(Decimal(1), markup)
-            rates.append(
-                _rate(
-                    rate_id,
-                    name,
-                    {quantity: EXACT.multiply(price, factor) for quantity, price in prices.items()},
-                )
-            )
+            sold = {name: EXACT.multiply(price, factor) for name, price in prices.items()}
+            rates.append(_rate(rate_id, name, sold))
     book = PriceBook(
         version=version,
         title=title,
@@ -166,6 +161,12 @@ def meter() -> Meter:
 
 
 def _rate(rate_id: str, model: str, prices: Mapping[str, Decimal]) -> Rate:
+    finest = min(cast(int, price.normalize(EXACT).as_tuple().exponent) for price in prices.values())
+    if -finest > PRICE_PLACES_MAX:
+        raise CatalogueError(
+            f"{model}: a price of {-finest} decimal places; a book has at most {PRICE_PLACES_MAX}:"
+            " give a markup with fewer"
+        )
     return Rate(
         id=rate_id,
         meter=METER,
