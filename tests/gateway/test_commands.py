@@ -430,11 +430,6 @@ def test_without_settlement_usage_is_stored_all_the_same(
     assert outage["usage"].status_code == 202
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="the ledger compares `deadline_at` with the append time, which an outage does not"
-    " change: a command is evaluated though nobody waits for it any more",
-)
 def test_what_nobody_waits_for_any_more_is_not_evaluated(
     outage: dict[str, httpx.Response],
 ) -> None:

@@ -57,12 +57,14 @@ def decide_command(
                 "id",
             )
         return Decided(answer=replaced(decode_decision(before.result), duplicate=True))
-    if command.deadline_at is not None and now.at_ms > milliseconds(command.deadline_at):
-        raise RecordError(
-            Reason.DEADLINE_PASSED,
-            f"taken up at {at_text(now.at_ms)}, after the deadline",
-            "deadline_at",
-        )
+    if command.deadline_at is not None:
+        taken_up_ms = max(now.at_ms, now.taken_up_ms)
+        if taken_up_ms > milliseconds(command.deadline_at):
+            raise RecordError(
+                Reason.DEADLINE_PASSED,
+                f"taken up at {at_text(taken_up_ms)}, after the deadline",
+                "deadline_at",
+            )
     _check_time(milliseconds(command.time), books, now)
     kind = kind_of(command)
     if kind == AUTHORIZE:

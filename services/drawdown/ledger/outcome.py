@@ -17,6 +17,9 @@ class Moment(Value, frozen=True):
     """Append time of the record: the engine's only clock."""
     usage_lag_records: int = 0
     usage_lag_ms: int = 0
+    taken_up_ms: int = 0
+    """When a command is taken up, which an outage puts long after its append time. It decides only
+    whether somebody still waits for the answer: what is booked depends on `at_ms`."""
 
 
 class Crossing(Value, frozen=True):

@@ -145,7 +145,7 @@ class Settlement:
     ) -> None:
         command: Command = item.content
         (key,) = item.identity_keys
-        now = Moment(item.record.at_ms, lag.records, lag.age_ms)
+        now = Moment(item.record.at_ms, lag.records, lag.age_ms, lag.taken_up_ms)
         try:
             decided = decide_command(view, command, key, origin, self._shelf.books, now)
         except RecordError as error:

@@ -53,10 +53,12 @@ class Item(msgspec.Struct, frozen=True, gc=False):
 
 
 class Lag(msgspec.Struct, frozen=True, gc=False):
-    """How far usage is behind on a partition."""
+    """How far usage is behind on a partition when a command is taken up, and when that is."""
 
     records: int = 0
     age_ms: int = 0
+    taken_up_ms: int = 0
+    """The process's clock: whoever waits for an answer waits by a clock, not by append times."""
 
 
 class View(Protocol):

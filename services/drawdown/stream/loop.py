@@ -404,12 +404,13 @@ class Worker:
     def _lag(self, record: Record) -> Lag:
         """How far usage is behind on the record's partition, as far as this process knows."""
         behind = self._lease.usage_behind(record.partition)
+        now_ms = self._clock.now_ms()
         if not behind:
-            return NO_LAG
+            return Lag(taken_up_ms=now_ms)
         waiting = self._lease.waiting_usage(record.partition)
         state = self._lease.reading[record.partition].inputs[USAGE]
         since_ms = waiting.at_ms if waiting is not None else state.decided_at_ms
-        return Lag(behind, max(record.at_ms - since_ms, 0) if since_ms else 0)
+        return Lag(behind, max(record.at_ms - since_ms, 0) if since_ms else 0, now_ms)
 
     # --- timers --------------------------------------------------------------------------------
 
