@@ -120,7 +120,7 @@ def documents() -> dict[str, str]:
     found = {f"{path}.json": _text(record_schema(path, model)) for path, model in _models()}
     found["asyncapi.json"] = _text(asyncapi())
     for name, app in apps().items():
-        found[f"openapi/{name}.json"] = _text(openapi(app))
+        found[f"openapi/{name}.json"] = _text(app.openapi())
     found["README.md"] = readme()
     return found
 
@@ -284,30 +284,6 @@ def apps() -> dict[str, FastAPI]:
         "gateway": gateway_app(cluster.process("gateway"), environment, "0"),
         "query": query_app(cluster.process("query"), environment, Path("query")),
     }
-
-
-def openapi(app: FastAPI) -> dict[str, Any]:
-    """An app's document, with every definition where its references say."""
-    document: dict[str, Any] = json.loads(json.dumps(app.openapi()))
-    definitions = document.setdefault("components", {}).setdefault("schemas", {})
-    _hoist(document["paths"], definitions)
-    return document
-
-
-def _hoist(part: Any, definitions: dict[str, Any]) -> None:
-    """Move the definitions of a schema that was put into a document as it is to the document's."""
-    if isinstance(part, list):
-        for item in part:
-            _hoist(item, definitions)
-    elif isinstance(part, dict):
-        for name, schema in part.pop("$defs", {}).items():
-            _hoist(schema, definitions)
-            if definitions.setdefault(name, schema) != schema:
-                raise ValueError(f"two different definitions of {name}")
-        if str(part.get("$ref", "")).startswith("#/$defs/"):
-            part["$ref"] = part["$ref"].replace("#/$defs/", "#/components/schemas/")
-        for item in part.values():
-            _hoist(item, definitions)
 
 
 # --- the tables --------------------------------------------------------------------------------
