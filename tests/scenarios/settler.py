@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import logging
 import os
 import re
@@ -87,6 +88,7 @@ def main(bootstrap: str, environment: str, instance: str, home: str) -> None:
     from drawdown.settlement import service
     from drawdown.stream.kafka import KafkaCluster
 
+    faulthandler.register(signal.SIGUSR1)  # where it stands, into its log
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     config = Config(environment=environment, instance=instance, home=Path(home), settlement_port=0)
     service.run(config, KafkaCluster(bootstrap))

@@ -21,8 +21,7 @@ pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 def test_one_of_two_killed_and_another_added(broker: LocalKafka, tmp_path: Path) -> None:
     with World(broker, tmp_path, partitions=8, load=Load(seed())) as world:
         first, second = world.start("0"), world.start("1")
-        world.ready(first, second)
-        assert len(first.serving()) == len(second.serving()) == 4
+        until(lambda: len(first.serving()) == len(second.serving()) == 4)
         world.flow(per_second=500)
         time.sleep(world.random.uniform(0.2, 1.2))
         second.kill()
@@ -34,3 +33,22 @@ def test_one_of_two_killed_and_another_added(broker: LocalKafka, tmp_path: Path)
         world.decided()
         world.verdict()
         world.verdict_on_stores(first, third)
+
+
+def test_a_stopped_process_that_goes_on_after_its_partitions_moved(
+    broker: LocalKafka, tmp_path: Path
+) -> None:
+    with World(broker, tmp_path, partitions=4, load=Load(seed())) as world:
+        first, second = world.start("0"), world.start("1")
+        until(lambda: len(first.serving()) == len(second.serving()) == 2)
+        world.flow(per_second=500)
+        time.sleep(world.random.uniform(0.2, 1.2))
+        second.pause()
+        until(lambda: len(first.serving()) == 4, what="the first did not take over")
+        second.resume()
+        until(lambda: len(first.serving()) == len(second.serving()) == 2)
+        time.sleep(0.5)
+        world.dry()
+        world.decided()
+        world.verdict()
+        world.verdict_on_stores(first, second)

@@ -13,7 +13,6 @@ import logging
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
-from functools import cached_property
 from typing import Any, Final, cast
 
 from confluent_kafka import Consumer, ConsumerGroupState, KafkaError, KafkaException, Producer
@@ -237,6 +236,8 @@ class KafkaCluster:
             _refuse_locked(name, f"overrides set {name}")
         self.bootstrap = bootstrap
         self._overrides = dict(overrides or {})
+        self._asking: AdminClient | None = None
+        self._asking_failed = False
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> KafkaCluster:
@@ -280,32 +281,35 @@ class KafkaCluster:
         def answered(described: Future[Any]) -> None:
             error = described.exception()
             if error is not None:
+                self._asking_failed = True
                 answer.set_exception(error)
             else:
                 answer.set_result(_state_of(described.result()))
 
+        if self._asking is None or self._asking_failed:
+            # One that was there while the broker was not may ask in vain ever after (seen with
+            # librdkafka 2.16). Not replaced in the callback, whose thread belongs to it.
+            self._asking, self._asking_failed = self.admin(), False
         described = self._asking.describe_consumer_groups([name], request_timeout=5.0)
         described[name].add_done_callback(answered)
         return answer
-
-    @cached_property
-    def _asking(self) -> AdminClient:
-        return self.admin()
 
     def __repr__(self) -> str:
         return f"KafkaCluster({self.bootstrap!r}, {masked(self._overrides)!r})"
 
 
 def _state_of(described: Any) -> ports.GroupState:
+    members = {member.group_instance_id or member.member_id: member for member in described.members}
     return ports.GroupState(
         described.state == ConsumerGroupState.STABLE,
         {
-            member.group_instance_id or member.member_id: frozenset(
+            name: frozenset(
                 (where.topic, where.partition)
                 for where in (member.assignment.topic_partitions if member.assignment else ())
             )
-            for member in described.members
+            for name, member in members.items()
         },
+        {name: member.client_id for name, member in members.items()},
     )
 
 

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
+from uuid import uuid4
 
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
@@ -68,7 +69,9 @@ class Lease:
         self._on_gained = on_gained
         self._on_lost = on_lost
         self._topics: Final = {USAGE: layout.usage, COMMANDS: layout.commands}
-        self._usage = cluster.consumer(usage_config)
+        self.client_id = f"drawdown-{uuid4()}"
+        """What the group knows this very member by, whatever name it shares with others."""
+        self._usage = cluster.consumer({**usage_config, "client.id": self.client_id})
         self._commands = cluster.consumer(commands_config)
         self._consumers: Final[dict[str, Consumer]] = {
             USAGE: self._usage,

@@ -21,6 +21,7 @@ from __future__ import annotations
 import gc
 import logging
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -35,7 +36,7 @@ from drawdown.stream.lease import Lease, LogUnreadableError
 from drawdown.stream.metrics import StreamMetrics
 from drawdown.stream.outbox import FORWARDED, Outbox
 from drawdown.stream.partition import partition_of
-from drawdown.stream.ports import Cluster, Producer
+from drawdown.stream.ports import Cluster, GroupState, Producer
 from drawdown.stream.recovery import Recoveries
 from drawdown.stream.store import GENERATION_MS, Positions, Stores
 from drawdown.stream.view import PartitionView, RowCache
@@ -160,15 +161,9 @@ class Worker:
         # The name of a topic without the environment, as records state it.
         self._input_names = {name: topic.split(".", 1)[-1] for name, topic in self._topics.items()}
         self._producer = self._new_producer()
-        self._lease = Lease(
-            cluster,
-            layout,
-            clock,
-            config.usage,
-            config.commands,
-            self._gained,
-            self._lost,
-        )
+        self._lease = self._new_lease()
+        self._successor: Future[GroupState] | None = None
+        """Who has our place in the group, while we do not know whether it is another process."""
         self._recoveries = Recoveries(
             cluster,
             layout,
@@ -184,6 +179,49 @@ class Worker:
         self._lease.join()
 
     # --- ownership -----------------------------------------------------------------------------
+
+    def _new_lease(self) -> Lease:
+        return Lease(
+            self._cluster,
+            self._layout,
+            self._clock,
+            self._config.usage,
+            self._config.commands,
+            self._gained,
+            self._lost,
+        )
+
+    def _put_out(self, turn: _Turn, cause: KafkaError) -> None:
+        """The group has somebody else under our name. That may be ourselves: a member that comes
+        back after the broker was away is fenced by what it sent as the old one."""
+        log.warning("put out of the group (%s): asking by whom", cause.str())
+        self._lost(sorted(self._lease.owned))
+        self._lease.reading.clear()
+        self._drop(turn, "put_out")
+        self._successor = self._cluster.group(self._layout.group)
+
+    def _come_back(self, successor: Future[GroupState]) -> None:
+        """Join anew where no other process has our place. Raises FencedError where one has."""
+        if not successor.done():
+            self._clock.sleep(self._budget.idle_s)
+            return
+        error = successor.exception()
+        if error is not None:
+            log.warning("not known who has our place: %s", error)
+            self._clock.sleep(0.1)
+            self._successor = self._cluster.group(self._layout.group)
+            return
+        found = successor.result().clients.get(self._layout.instance)
+        if found not in (None, self._lease.client_id):
+            raise FencedError(
+                f"another process is {self._layout.instance!r} in the group now: give each"
+                " settlement process an instance of its own"
+            )
+        log.warning("no other process has our place: joining anew")
+        self._successor = None
+        self._lease.close()
+        self._lease = self._new_lease()
+        self._lease.join()
 
     def _gained(self, partitions: list[int]) -> None:
         for partition in partitions:
@@ -247,6 +285,9 @@ class Worker:
         Blocks for the commit and, where nothing is to be done, for `Budget.idle_s`. Raises
         FencedError when this process must exit.
         """
+        if self._successor is not None:
+            self._come_back(self._successor)
+            return 0
         turn = _Turn(self._layout, self._input_names, self._clock.monotonic())
         if self._watchdog.rejoin_due(turn.started):
             self._lease.rejoin()
@@ -273,10 +314,8 @@ class Worker:
             cause: KafkaError = error.args[0]
             if cause.code() not in (*FENCED, KafkaError._FATAL):
                 raise
-            raise FencedError(
-                f"the group no longer has {self._layout.instance!r} as its member"
-                f" ({cause.str()}): give each settlement process an instance of its own"
-            ) from error
+            self._put_out(turn, cause)
+            return 0
         except _DroppedError as dropped:
             self._drop(turn, dropped.cause)
             return 0
@@ -520,7 +559,10 @@ class Worker:
             "commit",
             lambda: self._producer.commit_transaction(self._config.transaction_timeout_s),
         )
-        self._producer.poll(0)
+        try:
+            self._producer.poll(0)
+        except KafkaException as error:
+            raise _UnknownError(str(error)) from error
         if missing := outbox.journaled - outbox.journal_next.keys():
             raise _UnknownError(f"no delivery report for the journal of partitions {missing}")
         self._crash("committed")
@@ -540,11 +582,8 @@ class Worker:
     def _failed(self, error: KafkaException) -> Exception:
         """What a failed transactional call means for the turn."""
         cause: KafkaError = error.args[0]
-        if cause.code() in FENCED:
-            return FencedError(
-                f"another process is {self._layout.instance!r} now ({cause.str()}): give each"
-                " settlement process an instance of its own"
-            )
+        # Fenced: by another process, which the group will tell; or because the broker ended the
+        # transaction, which took too long. The group's word counts, not the producer's.
         if cause.txn_requires_abort() and not cause.fatal():
             try:
                 self._producer.abort_transaction(self._config.transaction_timeout_s)

@@ -152,6 +152,8 @@ class GroupState:
     """No rebalance is going on."""
     members: Mapping[str, frozenset[tuple[str, int]]]
     """Topics and partitions assigned to each, by instance id, or member id where it has none."""
+    clients: Mapping[str, str]
+    """The `client.id` of each."""
 
 
 class Cluster(Protocol):

@@ -31,6 +31,7 @@ class Member:
 
     __slots__ = (
         "assignment",
+        "client",
         "generation",
         "heartbeat_ms",
         "id",
@@ -58,8 +59,10 @@ class Member:
         heartbeat_ms: int,
         session_ms: int,
         poll_interval_ms: int,
+        client: str,
     ) -> None:
         self.id = id
+        self.client = client
         self.instance = instance
         self.topics = topics
         self.heartbeat_ms = heartbeat_ms
@@ -117,6 +120,7 @@ class Group:
         return GroupState(
             not self._preparing,
             {m.instance or m.id: frozenset(m.assignment) for m in self.members.values()},
+            {m.instance or m.id: m.client for m in self.members.values()},
         )
 
     def refusal(self, generation: int, member_id: str, instance: str | None) -> int | None:
@@ -143,6 +147,7 @@ class Group:
         heartbeat_ms: int,
         session_ms: int,
         poll_interval_ms: int,
+        client: str,
     ) -> Member:
         """A client that is no member, or no longer knows that it is one."""
         self._ids += 1
@@ -154,6 +159,7 @@ class Group:
             heartbeat_ms,
             session_ms,
             poll_interval_ms,
+            client,
         )
         replaced = self.members.get(self.instances.get(instance, "")) if instance else None
         self.members[member.id] = member

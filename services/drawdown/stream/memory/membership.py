@@ -46,6 +46,7 @@ class Membership:
         self._heartbeat_ms = int(config.get("heartbeat.interval.ms", _HEARTBEAT_MS))
         self._session_ms = int(config.get("session.timeout.ms", _SESSION_MS))
         self._poll_interval_ms = int(config.get("max.poll.interval.ms", _POLL_INTERVAL_MS))
+        self._client = str(config.get("client.id", "rdkafka"))
         self._topics: frozenset[str] = frozenset()
         self._missing: set[str] = set()
         self._callbacks: tuple[Callback | None, Callback | None, Callback | None]
@@ -145,6 +146,7 @@ class Membership:
                 self._heartbeat_ms,
                 self._session_ms,
                 self._poll_interval_ms,
+                self._client,
             )
 
     def _take(self, member: Member) -> None:

@@ -1,0 +1,63 @@
+"""Who has a name in the group, and what becomes of the others."""
+
+from __future__ import annotations
+
+import pytest
+from tests.support.desk import Desk
+
+from drawdown.stream.loop import FencedError
+from drawdown.stream.store import MemoryStores
+
+
+def test_a_process_whose_name_another_one_has_taken_ends() -> None:
+    desk = Desk(partitions=2)
+    first = desk.start("0")
+    desk.settle()
+    second = desk.start("0", MemoryStores())
+    with pytest.raises(FencedError, match="an instance of its own"):
+        for _ in range(20):
+            first.turn()
+            second.turn()
+    first.kill()
+    desk.grant("acme", "5")
+    desk.use("acme", input=1_000_000)
+    desk.settle()
+    assert desk.balance("acme") == "3"
+
+
+def test_a_member_that_was_fenced_by_nobody_joins_anew() -> None:
+    # A real member that comes back after the broker was away is told so by what it sent before.
+    desk = Desk(partitions=2)
+    settler = desk.start("0")
+    desk.grant("acme", "5")
+    desk.settle()
+    usage = settler.worker._lease._usage
+    usage._membership._be_fenced()  # type: ignore[attr-defined]
+    desk.use("acme", input=1_000_000)
+    desk.settle()
+    assert desk.balance("acme") == "3"
+    assert settler.worker._lease._usage is not usage
+    assert settler.worker.serving == {0, 1}
+
+
+def test_a_process_that_was_asleep_in_a_transaction_goes_on_by_itself() -> None:
+    desk = Desk(partitions=2)
+    settler = desk.start("0")
+    desk.grant("acme", "5")
+    desk.settle()
+    slept: list[str] = []
+
+    def sleep(point: str) -> None:
+        if point == "produced" and not slept:
+            slept.append(point)
+            settler.process.pause()
+            desk.pass_time(20)  # the broker ends the transaction, and the session
+            desk.cluster.tick()
+            settler.process.resume()
+
+    desk.crash = sleep
+    desk.use("acme", input=1_000_000)
+    desk.settle()
+    assert slept
+    assert desk.balance("acme") == "3"
+    assert desk.kinds("acme") == ["grant", "debit"]
