@@ -9,11 +9,14 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from tests.events.samples import SAMPLES, spoiled
 from tests.support.desk import START_MS, Desk, book
 
 from drawdown.events.base import at_text
 from drawdown.events.catalogue import COMMANDS, DEAD_LETTERS, USAGE_EVENTS
+from drawdown.events.commands import Authorize, Grant, SetTerms
 from drawdown.events.pricebook import Meter, PerUnit, Rate
+from drawdown.events.usage import UsageEvent
 from drawdown.stream.partition import partition_of
 from drawdown.stream.store import MemoryStores
 
@@ -456,3 +459,35 @@ def _damaged(value: bytes, rolled: random.Random) -> bytes:
             return value[:place] + value[place + 1 :]
         case _:
             return value.replace(b'"input": ', rolled.choice([b'"input": -', b'"input": 1e']))
+
+
+@pytest.mark.parametrize(
+    ("model", "sample"),
+    [
+        pytest.param(model, sample, id=model.__name__)
+        for model, sample in SAMPLES
+        if model in (UsageEvent, Authorize, Grant, SetTerms)
+    ],
+)
+def test_every_way_to_spoil_a_record_is_survived(
+    desk: Desk, model: type[Any], sample: dict[str, Any]
+) -> None:
+    """One field after the other removed or replaced, thousands of records in one log: each is an
+    entry, an answer or a dead letter."""
+    topic = USAGE_EVENTS if model is UsageEvent else COMMANDS
+    desk.grant("ada", "9" * 20)  # what is no spoiling is paid
+    count = 0
+    for what, value in spoiled({**sample, "time": at_text(START_MS), "deadline_at": None}):
+        if what.startswith("id") or not value.startswith(b"{"):
+            continue
+        count += 1
+        named = value.replace(f'"id": "{sample["id"]}"'.encode(), f'"id": "s{count}"'.encode(), 1)
+        desk.produce(topic, b"ada", named)
+    desk.settle()
+    went_on(desk)
+    assert count > 500
+    refused = len(desk.dead_letters())
+    assert 0 < refused < count
+    if model is UsageEvent:
+        done = sum("debit" in kind or "unpriced" in kind for kind in desk.kinds("ada"))
+        assert done + refused == count + 1
