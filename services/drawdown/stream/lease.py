@@ -42,6 +42,8 @@ class Input:
     """Append time of the last record decided."""
     end_seen: int | None = None
     """The end of the log where reading came to it; None while more is known to be there."""
+    end_at_ms: int = 0
+    """When that last was so of usage: nothing stood undecided then."""
 
 
 @dataclass(slots=True)
@@ -172,6 +174,8 @@ class Lease:
         else:
             first = consumer.poll(wait_s)
             if first is None:
+                if name == USAGE:
+                    self._still_at_the_end()
                 return taken
             messages = [first, *consumer.consume(limit - 1, 0)] if limit > 1 else [first]
         reading = self.reading
@@ -243,6 +247,13 @@ class Lease:
             )
         self.rewind(partition)
 
+    def _still_at_the_end(self) -> None:
+        now_ms = self._clock.now_ms()
+        for reading in self.reading.values():
+            state = reading.inputs[USAGE]
+            if state.end_seen is not None:
+                state.end_at_ms = now_ms
+
     def waiting_usage(self, partition: int) -> Record | None:
         """The first record of usage that was taken and not decided yet."""
         return next((r for r in self._waiting[USAGE] if r.partition == partition), None)
@@ -256,9 +267,9 @@ class Lease:
             TopicPartition(self._layout.usage, partition), cached=True
         )
         state = reading.inputs[USAGE]
-        if state.end_seen is not None:
-            return 0
-        return max(high - state.next_offset, 0)
+        # Since the end was seen, more may have come; markers of transactions do not count as such.
+        known = state.next_offset if state.end_seen is None else state.end_seen
+        return max(high - known, 0)
 
     def offsets(
         self, partitions: set[int], next_offsets: Mapping[tuple[str, int], int]

@@ -448,7 +448,8 @@ class Worker:
             return Lag(taken_up_ms=now_ms)
         waiting = self._lease.waiting_usage(record.partition)
         state = self._lease.reading[record.partition].inputs[USAGE]
-        since_ms = waiting.at_ms if waiting is not None else state.decided_at_ms
+        quiet_ms = max(state.decided_at_ms, state.end_at_ms)
+        since_ms = waiting.at_ms if waiting is not None else quiet_ms
         return Lag(behind, max(record.at_ms - since_ms, 0) if since_ms else 0, now_ms)
 
     # --- timers --------------------------------------------------------------------------------
