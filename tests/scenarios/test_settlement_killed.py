@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 from tests.scenarios.reckoning import Load
-from tests.scenarios.world import World, seed
+from tests.scenarios.world import World, seed, until
 
 from drawdown.broker.local import LocalKafka
+from drawdown.events.catalogue import USAGE_EVENTS
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
@@ -38,3 +39,20 @@ def test_killed_and_restarted_with_and_without_its_store(
         world.decided()
         world.verdict()
         world.verdict_on_stores(settler)
+
+
+def test_restarted_after_retention_took_what_was_decided(
+    broker: LocalKafka, tmp_path: Path
+) -> None:
+    with World(broker, tmp_path, partitions=4, load=Load(seed())) as world:
+        settler = world.start()
+        world.ready(settler)
+        world.flow(per_second=500)
+        until(lambda: world.debited() > 500)
+        settler.kill()
+        world.trim(USAGE_EVENTS)
+        settler = world.start()
+        world.ready(settler)
+        world.dry()
+        world.decided()
+        world.verdict()

@@ -256,6 +256,26 @@ class World:
                     return False
         return True
 
+    def debited(self) -> int:
+        """How many events the group has behind it, about."""
+        asked = [
+            TopicPartition(self.environment.topic(USAGE_EVENTS), number)
+            for number in range(self.partitions)
+        ]
+        return sum(max(where.offset, 0) for where in self._group.committed(asked, 10.0))
+
+    def trim(self, topic: Topic) -> None:
+        """Delete what the group has behind it, as retention does."""
+        asked = [
+            TopicPartition(self.environment.topic(topic), number)
+            for number in range(self.partitions)
+        ]
+        decided = [where for where in self._group.committed(asked, 10.0) if where.offset > 0]
+        assert decided
+        admin = self.cluster.admin()  # answers come only while it lives
+        for trimmed in admin.delete_records(decided).values():
+            trimmed.result()
+
     def verdict(self) -> None:
         """Nothing is lost, nothing counted twice, and every digit is right."""
         journal = self.follower(BALANCE_CHANGES).read_to_the_end()

@@ -238,6 +238,7 @@ class KafkaCluster:
         self._overrides = dict(overrides or {})
         self._asking: AdminClient | None = None
         self._asking_failed = False
+        self._unanswered: set[Future[ports.GroupState]] = set()
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> KafkaCluster:
@@ -279,6 +280,7 @@ class KafkaCluster:
         answer: Future[ports.GroupState] = Future()
 
         def answered(described: Future[Any]) -> None:
+            self._unanswered.discard(answer)
             error = described.exception()
             if error is not None:
                 self._asking_failed = True
@@ -286,10 +288,12 @@ class KafkaCluster:
             else:
                 answer.set_result(_state_of(described.result()))
 
-        if self._asking is None or self._asking_failed:
+        if self._asking is None or (self._asking_failed and not self._unanswered):
             # One that was there while the broker was not may ask in vain ever after (seen with
-            # librdkafka 2.16). Not replaced in the callback, whose thread belongs to it.
+            # librdkafka 2.16). Not replaced in the callback, whose thread belongs to it, nor while
+            # it has a question open, which would stay so.
             self._asking, self._asking_failed = self.admin(), False
+        self._unanswered.add(answer)
         described = self._asking.describe_consumer_groups([name], request_timeout=5.0)
         described[name].add_done_callback(answered)
         return answer

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from uuid import uuid4
 
-from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, Message, TopicPartition
 
 from drawdown.stream.application import COMMANDS, USAGE, Record
 from drawdown.stream.clock import Clock
@@ -101,16 +101,29 @@ class Lease:
 
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self.changes += 1
-        # At rest: where reading starts is for recovery to say. A number, because the client looks
-        # one of the logical offsets up only half a second later. Should it not exist any more and
-        # be asked for before the pause, `_event` knows better.
-        gained = [TopicPartition(p.topic, p.partition, 0) for p in partitions]
+        # Somewhere valid and at rest: where reading starts is for recovery to say.
+        gained = self._starts(consumer, partitions)
         consumer.incremental_assign(gained)
         if gained:
             consumer.pause(gained)
         numbers = [p.partition for p in partitions]
         self.owned.update(numbers)
         self._on_gained(numbers)
+
+    def _starts(self, consumer: Consumer, partitions: list[TopicPartition]) -> list[TopicPartition]:
+        """The first offsets there are, as numbers: the client looks `OFFSET_BEGINNING` up half a
+        second after it was asked to. One that is not there would be asked for before the pause, and
+        the partition never read again. Blocks up to 1 s."""
+        found: list[TopicPartition] = []
+        low = 0
+        for where in partitions:
+            try:
+                if low != OFFSET_BEGINNING:
+                    low, _ = consumer.get_watermark_offsets(where, 1.0, cached=False)
+            except KafkaException:
+                low = OFFSET_BEGINNING  # of the others as well: who does not answer is not asked
+            found.append(TopicPartition(where.topic, where.partition, low))
+        return found
 
     def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self.changes += 1
@@ -235,6 +248,8 @@ class Lease:
         partition: Any = message.partition()
         reading = self.reading.get(partition)
         if reading is None:
+            if name == USAGE and partition in self.owned:
+                self.rejoin()  # the client has given up reading it
             return
         where = TopicPartition(self._topics[name], partition)
         next_offset = reading.inputs[name].next_offset
