@@ -57,7 +57,7 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
 
     usage_s: float = 0.025
     """Work on usage while no command waits."""
-    backlog_s: float = 0.1
+    backlog_s: float = 0.2
     """The same while usage comes faster than it is decided: a commit costs the same for more."""
     usage_with_commands_s: float = 0.004
     """Work on usage when a command is in the turn: its answer waits for the commit."""
@@ -92,9 +92,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 
 def settle_down() -> None:
     """Call once when everything long-lived is there: what exists now is never collected, which
-    takes the garbage collector's pauses out of the tail."""
+    takes the garbage collector's pauses out of the tail. What comes later is looked through
+    seldom: a turn makes thousands of records, and hardly ever a cycle."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
 
 
 class FencedError(Exception):
