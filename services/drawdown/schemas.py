@@ -39,7 +39,7 @@ from drawdown.events.catalogue import (
     Environment,
     Topic,
 )
-from drawdown.events.commands import Authorize, Grant, SetTerms
+from drawdown.events.commands import Authorize, Capture, Extend, Grant, Release, SetTerms
 from drawdown.events.deadletters import HEADER_PREFIX, DeadLetterHeaders
 from drawdown.events.decisions import Decision
 from drawdown.events.entries import Entry
@@ -52,7 +52,7 @@ from drawdown.events.pricebook import (
     RateRecord,
 )
 from drawdown.events.reasons import MEANINGS
-from drawdown.events.rows import WalletRow
+from drawdown.events.rows import HoldRow, WalletRow
 from drawdown.events.settings import ApiKey, CustomerToken
 from drawdown.events.structs import UNION_TAGS
 from drawdown.events.usage import UsageEvent
@@ -66,7 +66,14 @@ COMMAND: Final = "python -m drawdown.schemas"
 
 RECORDS: Final[Mapping[Topic, Mapping[str, type[BaseModel]]]] = {
     USAGE_EVENTS: {"usage-event": UsageEvent},
-    COMMANDS: {"authorize": Authorize, "grant": Grant, "set-terms": SetTerms},
+    COMMANDS: {
+        "authorize": Authorize,
+        "capture": Capture,
+        "release": Release,
+        "extend": Extend,
+        "grant": Grant,
+        "set-terms": SetTerms,
+    },
     PRICE_BOOK: {
         "asset": AssetRecord,
         "meter": MeterRecord,
@@ -75,7 +82,7 @@ RECORDS: Final[Mapping[Topic, Mapping[str, type[BaseModel]]]] = {
     },
     SETTINGS: {"api-key": ApiKey, "customer-token": CustomerToken},
     BALANCE_CHANGES: {"entry": Entry},
-    BALANCES: {"wallet": WalletRow},
+    BALANCES: {"wallet": WalletRow, "hold": HoldRow},
     DECISIONS: {"decision": Decision},
     LOW_BALANCE: {"low-balance": LowBalance},
     NOTIFICATIONS: {"notice": Notice},

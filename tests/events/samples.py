@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
-from drawdown.events.commands import Authorize, Grant, SetTerms
+from drawdown.events.commands import Authorize, Capture, Extend, Grant, Release, SetTerms
 from drawdown.events.deadletters import DeadLetterHeaders
 from drawdown.events.decisions import Decision
 from drawdown.events.entries import Entry
@@ -21,7 +21,7 @@ from drawdown.events.pricebook import (
     PriceBook,
     RateRecord,
 )
-from drawdown.events.rows import WalletRow
+from drawdown.events.rows import HoldRow, WalletRow
 from drawdown.events.settings import ApiKey, CustomerToken
 from drawdown.events.usage import UsageEvent
 
@@ -83,7 +83,27 @@ SAMPLES: Final[list[tuple[type[BaseModel], dict[str, Any]]]] = [
                 "amount": "0.5",
                 "asset": "USD",
             },
+            "require": "hold",
+            "capture": False,
+            "hold": {"hold_id": "h1", "expires_in_s": 60, "expires_at": AT},
+            "max_usage_lag_ms": 5000,
         },
+    ),
+    (
+        Capture,
+        {
+            **COMMAND,
+            "type": "capture",
+            "hold_id": "h1",
+            "amount": "0.5",
+            "quantities": {"input": 5},
+            "final": False,
+        },
+    ),
+    (Release, {**COMMAND, "type": "release", "hold_id": "h1", "reason": "cancelled"}),
+    (
+        Extend,
+        {**COMMAND, "type": "extend", "hold_id": "h1", "expires_in_s": 60, "expires_at": AT},
     ),
     (
         Grant,
@@ -110,6 +130,9 @@ SAMPLES: Final[list[tuple[type[BaseModel], dict[str, Any]]]] = [
             "type": "set_terms",
             "credit_limits": {"USD": "5"},
             "thresholds": {"USD": ["5", "-1"]},
+            "capture_policy": "cap",
+            "outage": {"mode": "open", "amount": "5", "asset": "USD"},
+            "holds_max": 10,
             "reason": "",
         },
     ),
@@ -209,8 +232,49 @@ SAMPLES: Final[list[tuple[type[BaseModel], dict[str, Any]]]] = [
                     "scope": SCOPE,
                     "paid": "1",
                 },
-                "terms": {"credit_limits": {"USD": "5"}, "thresholds": {"USD": ["1"]}},
+                "terms": {
+                    "credit_limits": {"USD": "5"},
+                    "thresholds": {"USD": ["1"]},
+                    "capture_policy": "allow",
+                    "outage": {"mode": "open", "amount": "5", "asset": "USD"},
+                    "holds_max": 10,
+                },
                 "reason": "because",
+            },
+        },
+    ),
+    (
+        Entry,
+        {
+            **ENVELOPE,
+            "type": "drawdown.entry.capture",
+            "digest": DIGEST,
+            "data": {
+                "sequence": 2,
+                "previous": DIGEST,
+                "cause": {"topic": "commands", "partition": 0, "offset": 7},
+                "id": "c1",
+                "hold": {
+                    "id": "h1",
+                    "amount": "5",
+                    "created_at": AT,
+                    "expires_at": AT,
+                    "before": "5",
+                    "after": "0",
+                    "closed": True,
+                    "taken": [{"grant": "g1", "amount": "4.5"}],
+                    "taken_credit": "0.25",
+                    "returned": [{"grant": "g1", "amount": "0.25"}],
+                    "returned_credit": "0",
+                    "charge": "6",
+                    "use": {
+                        "meter": "llm",
+                        "time": AT,
+                        "quantities": {"input": 5},
+                        "dimensions": {"model": "gpt-5"},
+                    },
+                },
+                "read": {"available": "5", "usage_lag_records": 2, "usage_lag_ms": 7},
             },
         },
     ),
@@ -239,6 +303,30 @@ SAMPLES: Final[list[tuple[type[BaseModel], dict[str, Any]]]] = [
             ],
             "thresholds": {"USD": ["1"]},
             "revenue": "4",
+            "holds": 1,
+            "capture_policy": "cap",
+            "outage": {"mode": "open", "amount": "5", "asset": "USD"},
+            "holds_max": 10,
+        },
+    ),
+    (
+        HoldRow,
+        {
+            "row": "hold",
+            "customer": "ada",
+            "id": "h1",
+            "authorization": "c1",
+            "asset": "USD",
+            "amount": "5",
+            "held": "4",
+            "captured": "1",
+            "allocations": [{"grant": "g1", "amount": "3"}],
+            "credit": "1",
+            "meter": "llm",
+            "dimensions": {"model": "gpt-5"},
+            "created_at": AT,
+            "expires_at": AT,
+            "sequence": 3,
         },
     ),
     (
@@ -253,6 +341,16 @@ SAMPLES: Final[list[tuple[type[BaseModel], dict[str, Any]]]] = [
             "reason": "insufficient_balance",
             "available": {"USD": "0.5"},
             "shortfall": "0.1",
+            "hold": {
+                "id": "h1",
+                "amount": "5",
+                "expires_at": AT,
+                "closed": True,
+                "allocations": [{"grant": "g1", "amount": "3"}],
+                "credit": "2",
+                "returned": "0",
+                "uncharged": "1",
+            },
             "sequence": 4,
             "digest": DIGEST,
             "usage_lag_ms": 3,

@@ -21,7 +21,25 @@ from drawdown.events.base import (
     Record,
     Timestamp,
 )
+from drawdown.events.entries import HeldPart
 from drawdown.events.reasons import Reason
+
+
+class HoldState(Record):
+    """A hold as a decision left it."""
+
+    id: Identifier
+    amount: Amount = Field(description="Held by it now; 0 once it is closed")
+    expires_at: Timestamp
+    closed: bool = False
+    allocations: list[HeldPart] = Field(
+        default_factory=list, description="Of which grants, when it is made"
+    )
+    credit: Amount = Field(default="0", description="Held on credit, when it is made")
+    returned: Amount = Field(default="0", description="Given back to where it came from")
+    uncharged: Amount = Field(
+        default="0", description="Of the price, what the terms' `cap` left uncharged"
+    )
 
 
 class Decision(Record):
@@ -43,12 +61,14 @@ class Decision(Record):
     )
     available: dict[Name, Amount] = Field(
         default_factory=dict,
-        description="Per asset: in scope and in effect, with the unused credit limit",
+        description="Per asset, as it was read: in scope and in effect, with the unused credit"
+        " limit, without what is held",
     )
     balance: Amount | None = Field(
         default=None, description="Of the account in `asset`, after what was done"
     )
     grant: Identifier | None = None
+    hold: HoldState | None = Field(default=None, description="That was made, or acted on")
     rate: Name | None = None
     book: Name | None = None
     book_offset: Count | None = None

@@ -27,7 +27,7 @@ from drawdown.events.base import (
     Record,
     Timestamp,
 )
-from drawdown.events.commands import Category, Scope
+from drawdown.events.commands import CapturePolicy, Category, HoldsMax, Outage, Scope
 
 EntryType = Literal[
     "drawdown.entry.grant",
@@ -35,6 +35,11 @@ EntryType = Literal[
     "drawdown.entry.unpriced",
     "drawdown.entry.lapse",
     "drawdown.entry.terms",
+    "drawdown.entry.hold",
+    "drawdown.entry.capture",
+    "drawdown.entry.release",
+    "drawdown.entry.expire",
+    "drawdown.entry.extend",
 ]
 TYPE_PREFIX: Final = "drawdown.entry."
 """What stands before the entry's kind in the event's type."""
@@ -104,6 +109,52 @@ class TermsFacts(Record):
 
     credit_limits: dict[Name, Amount] = Field(default_factory=dict)
     thresholds: dict[Name, list[Amount]] = Field(default_factory=dict)
+    capture_policy: CapturePolicy | None = None
+    outage: Outage | None = None
+    holds_max: HoldsMax | None = None
+
+
+class HeldPart(Record):
+    """The slice of a grant that a hold has set aside."""
+
+    grant: Identifier
+    amount: Amount
+
+
+class HoldFacts(Record):
+    """The hold an entry is about, and what the entry did to it.
+
+    What a `hold` entry sets aside stands in the entry's `allocations` and `credit`. A capture's
+    `amount` is what was debited: `taken` of it came out of the hold, the rest from what was free.
+    """
+
+    id: Identifier
+    amount: Amount = Field(description="As it was made")
+    created_at: Timestamp
+    expires_at: Timestamp = Field(description="After the entry")
+    before: Amount = Field(description="Held by it before the entry")
+    after: Amount = Field(description="Held by it after the entry")
+    closed: bool = Field(default=False, description="By this entry")
+    taken: list[HeldPart] = Field(default_factory=list, description="Captured out of it")
+    taken_credit: Amount = "0"
+    returned: list[HeldPart] = Field(
+        default_factory=list, description="Given back to the grants it came from"
+    )
+    returned_credit: Amount = "0"
+    charge: Amount | None = Field(
+        default=None, description="The price, where the terms' `cap` made the debit less"
+    )
+    use: UsageFacts | None = Field(
+        default=None, description="What it was made for, with the quantities as estimated"
+    )
+
+
+class ReadFacts(Record):
+    """What an authorization read: with the entry it is the proof of its decision."""
+
+    available: Amount
+    usage_lag_records: Count = 0
+    usage_lag_ms: Count = 0
 
 
 class EntryData(Record):
@@ -135,7 +186,12 @@ class EntryData(Record):
     cost: Amount = "0"
     grant: GrantFacts | None = None
     terms: TermsFacts | None = None
-    reason: DimensionValue | None = None
+    reason: DimensionValue | None = Field(
+        default=None,
+        description="As the operator gave it; of a debit: why the hold it named was not captured",
+    )
+    hold: HoldFacts | None = None
+    read: ReadFacts | None = Field(default=None, description="By the authorization it came of")
 
 
 class Entry(Record):

@@ -24,6 +24,15 @@ class Reason(StrEnum):
     CONFLICT = "conflict"
     INVALID = "invalid"
     TOO_MANY_GRANTS = "too_many_grants"
+    BALANCE_STALE = "balance_stale"
+    ESTIMATE_MISSING = "estimate_missing"
+    HOLD_EXISTS = "hold_exists"
+    HOLD_TOO_LONG = "hold_too_long"
+    TOO_MANY_HOLDS = "too_many_holds"
+    HOLD_UNKNOWN = "hold_unknown"
+    HOLD_CLOSED = "hold_closed"
+    HOLD_EXPIRED = "hold_expired"
+    CAPTURE_EXCEEDS_HOLD = "capture_exceeds_hold"
     # dead letters
     MALFORMED = "malformed"
     OVERSIZED = "oversized"
@@ -63,6 +72,32 @@ MEANINGS: dict[Reason, str] = {
     ),
     Reason.INVALID: "A field is outside what is allowed; `field` and `detail` name it and the fix.",
     Reason.TOO_MANY_GRANTS: "The wallet holds as many live grants as it may. Let some be spent.",
+    Reason.BALANCE_STALE: (
+        "Usage is further behind than `max_usage_lag_ms` allows, so the balance may have been spent"
+        " already. Ask again, or allow more."
+    ),
+    Reason.ESTIMATE_MISSING: (
+        "A hold or a capture needs to know how much: give the estimate's quantities or its amount."
+    ),
+    Reason.HOLD_EXISTS: "The customer has, or had, a hold of this id. Give each hold its own.",
+    Reason.HOLD_TOO_LONG: "A hold ends within 24 hours of when it was made. Ask for less.",
+    Reason.TOO_MANY_HOLDS: (
+        "The customer has as many open holds as the terms allow (`holds_max`; 10,000 at most)."
+        " Capture or release one, or let one expire."
+    ),
+    Reason.HOLD_UNKNOWN: (
+        "This customer has no hold of this id; a hold of another customer is never found. As the"
+        " `reason` of a debit: the usage named it and was debited as any other."
+    ),
+    Reason.HOLD_CLOSED: "The hold was captured or released before; nothing changed.",
+    Reason.HOLD_EXPIRED: (
+        "The hold's time is over and what it held is free again; nothing changed. Report the usage"
+        " as an event, or authorize anew."
+    ),
+    Reason.CAPTURE_EXCEEDS_HOLD: (
+        "Done, and no more than was held: the price was higher, and the customer's terms say `cap`."
+        " `hold.uncharged` says by how much."
+    ),
     Reason.MALFORMED: "Not a record of this topic: bad JSON, a missing field, a wrong type.",
     Reason.OVERSIZED: "Larger than 1 MiB. Send what is counted, not what was said.",
     Reason.KEY_MISSING: "The record has no key. Its key is the customer: the event's `subject`.",

@@ -7,7 +7,7 @@ with the journal's tail it rebuilds a store.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -16,13 +16,16 @@ from drawdown.events.base import (
     Count,
     CustomerId,
     Digest,
+    DimensionName,
+    DimensionValue,
     Identifier,
     Metadata,
     Name,
     Record,
     Timestamp,
 )
-from drawdown.events.commands import Category, Scope
+from drawdown.events.commands import CapturePolicy, Category, HoldsMax, Outage, Scope
+from drawdown.events.entries import HeldPart
 
 
 class GrantRow(Record):
@@ -60,11 +63,12 @@ class AccountRow(Record):
     unspent: Amount = "0"
     held: Amount = "0"
     credit_limit: Amount = "0"
-    credit_used: Amount = "0"
+    credit_used: Amount = Field(default="0", description="With what is held on credit")
     overdrawn: Amount = "0"
     granted: Amount = "0"
     debited: Amount = "0"
     lapsed: Amount = "0"
+    credit_held: Amount = Field(default="0", description="Part of `held` that is on credit")
 
 
 class WalletRow(Record):
@@ -80,3 +84,30 @@ class WalletRow(Record):
     thresholds: dict[Name, list[Amount]] = Field(default_factory=dict)
     revenue: Amount = Field(default="0", description="Recognized so far, in the reporting currency")
     cost: Amount = "0"
+    holds: Count = Field(default=0, description="How many are open; each has a row of its own")
+    capture_policy: CapturePolicy | None = Field(default=None, description="None is `allow`")
+    outage: Outage | None = Field(default=None, description="None is `closed`")
+    holds_max: HoldsMax | None = None
+
+
+class HoldRow(Record):
+    """An open hold; its row is gone once it is closed. Key `customer<US>hold<US>id`."""
+
+    row: Literal["hold"] = "hold"
+    customer: CustomerId
+    id: Identifier
+    authorization: Identifier = Field(description="Id of the command that made it")
+    asset: Name
+    amount: Amount = Field(description="As it was made")
+    held: Amount = Field(description="Now")
+    captured: Amount = Field(default="0", description="Debited under it, also beyond what it held")
+    allocations: list[HeldPart] = Field(default_factory=list, description="What it holds now")
+    credit: Amount = Field(default="0", description="What it holds on credit now")
+    meter: Name
+    dimensions: dict[DimensionName, DimensionValue] = Field(default_factory=dict)
+    created_at: Timestamp
+    expires_at: Timestamp = Field(description="Expired at this very instant")
+    sequence: Count = Field(description="Of the last entry that changed it")
+
+
+AnyRow = Annotated[WalletRow | HoldRow, Field(discriminator="row")]

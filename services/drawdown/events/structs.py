@@ -85,9 +85,9 @@ def _defaults_first(fields: list[Any]) -> bool:
     return with_default != sorted(with_default)
 
 
-def union_of(annotation: Any) -> Any:
+def union_of(annotation: Any, *, checked: bool = True) -> Any:
     """The union of structs for an `Annotated[A | B, Field(discriminator=...)]` of models."""
-    return _type(annotation, Place("union", True))
+    return _type(annotation, Place("union", checked))
 
 
 def to_struct(record: T) -> T:

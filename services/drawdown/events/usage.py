@@ -39,5 +39,6 @@ class UsageEvent(Record):
     data: Open = Field(
         description="Quantities and dimensions: the meter names the quantities (numbers or decimal"
         " text); every other text, number or boolean is a dimension; `costs` may report what the"
-        " vendors charged"
+        " vendors charged; `hold` may name the hold the charge is captured from first, and with it"
+        " `final: true` closes that hold"
     )

@@ -68,8 +68,13 @@ def decide_command(
     _check_time(milliseconds(command.time), books, now)
     kind = kind_of(command)
     if kind == AUTHORIZE:
+        asked = cast(Authorize, command)
+        if asked.require == "hold" or asked.capture:
+            raise RecordError(Reason.INVALID, "is not settled by this version", "require")
         return authorize(rows, cast(Authorize, command), books, now)
     wallet = rows.row(command.customer) or Wallet(command.customer)
+    if kind not in ENTRIES:
+        raise RecordError(Reason.INVALID, f"{kind} is not settled by this version", "type")
     entry = ENTRIES[kind](wallet, command, fingerprint, origin, books.at(now.at_ms), now)
     sealed = seal(entry)
     answer = answer_of(sealed)
