@@ -52,6 +52,35 @@ def test_the_same_event_again_is_debited_once(stack: Drawdown) -> None:
     assert stack.settled("twice", 2)["wallet"]["accounts"][0]["debited"] == "24"
 
 
+def test_waiting_tells_what_it_came_to(stack: Drawdown) -> None:
+    stack.ok("grant", "waits", 25)
+    event = ("send", "waits", "llm.request", "model=gpt-5", "output=400", "--id", "w-1", "--wait")
+
+    assert stack.ok(*event).rows == [["debited", "0.004", "USD", "w-1"]]
+    assert stack.ok(*event).rows == [["debited", "before", "0.004", "USD", "w-1"]]
+    assert stack.json(*event)["outcomes"][0]["decision"]["duplicate"] is True
+    refused = stack("send", "waits", "telepathy", "thoughts=1", "--wait")
+    assert refused.code == FAILED
+    assert "unknown_meter" in refused.err
+
+
+def test_waiting_for_a_file_adds_up_what_was_debited(stack: Drawdown, tmp_path: Path) -> None:
+    lines = [response("v1", "adds"), response("v2", "adds"), response("v1", "adds")]
+    path = written(tmp_path, "adds.ndjson", *lines, response("v3", "adds", type="telepathy"))
+
+    ended = stack("send", "--file", path, "--wait")
+
+    assert ended.code == FAILED
+    assert ended.out.splitlines()[-3:] == [
+        "3 of 4 events accepted",
+        "debited 24 credit",
+        "1 debited before",
+    ]
+    again = stack("send", "--file", path, "--wait", "--json").json
+    assert (again["debited"], again["duplicates"], again["undecided"]) == ({}, 3, 0)
+    assert [item["code"] for item in again["rejected"]] == ["unknown_meter"]
+
+
 @pytest.mark.parametrize(
     "content",
     [

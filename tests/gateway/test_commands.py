@@ -296,6 +296,9 @@ def doors(live: Live) -> list[httpx.Request]:
         ("POST", "/v1/events"),
         ("POST", "/api/v1/events"),
         ("POST", "/v1/authorizations"),
+        ("POST", "/v1/holds/h/capture"),
+        ("POST", "/v1/holds/h/release"),
+        ("POST", "/v1/holds/h/extend"),
         ("POST", "/v1/customers/c/grants"),
         ("PUT", "/v1/customers/c/terms"),
     ]
@@ -321,15 +324,15 @@ def test_every_door_needs_a_key(live: Live) -> None:
 
 def test_a_key_opens_the_doors_of_its_permissions(live: Live) -> None:
     open_to = {
-        "ingest": [400, 400, 403, 403, 403],
-        "authorize": [403, 403, 400, 403, 403],
-        "read": [403, 403, 403, 403, 403],
+        "ingest": [400, 400] + [403] * 6,
+        "authorize": [403, 403] + [400] * 4 + [403, 403],
+        "read": [403] * 8,
     }
     for permission, expected in open_to.items():
         secret = live.key(permission)
         assert [status_with(request, secret) for request in doors(live)] == expected
     token = live.token("c")
-    assert [status_with(request, token) for request in doors(live)] == [403] * 5
+    assert [status_with(request, token) for request in doors(live)] == [403] * 8
 
 
 def test_a_key_with_a_wrong_secret_is_none(live: Live) -> None:

@@ -131,6 +131,10 @@ def test_the_events_in_the_examples_are_taken(gateway: Document) -> None:
     ("path", "method", "kind", "answer"),
     [
         ("/v1/authorizations", "post", "authorize", "200"),
+        ("/v1/authorizations", "post", "authorize", "201"),
+        ("/v1/holds/{hold}/capture", "post", "capture", "200"),
+        ("/v1/holds/{hold}/release", "post", "release", "200"),
+        ("/v1/holds/{hold}/extend", "post", "extend", "200"),
         ("/v1/customers/{customer}/grants", "post", "grant", "201"),
         ("/v1/customers/{customer}/terms", "put", "set_terms", "200"),
     ],
@@ -141,6 +145,8 @@ def test_the_commands_in_the_examples_are_commands(
     door = gateway["paths"][path][method]
     body = door["requestBody"]["content"]["application/json"]["example"]
     filled_in = {"id": "1", "customer": "acme", "time": "2026-11-03T09:30:00Z"}
+    if "{hold}" in path:
+        filled_in["hold_id"] = "run-4711"
     decode_command(encode({**filled_in, **body, "type": kind}))
     content = door["responses"][answer]["content"]["application/json"]
     assert content["schema"] == {"$ref": "#/components/schemas/Decision"}
@@ -155,6 +161,8 @@ def test_what_the_door_fills_in_is_not_asked_for(gateway: Document) -> None:
     schemas = gateway["components"]["schemas"]
     assert "customer" in schemas["Authorization"]["required"]
     assert schemas["NewGrant"]["required"] == ["asset", "amount"]
-    assert "required" not in schemas["Terms"]
+    for name in ("Terms", "HoldCapture", "HoldRelease", "HoldExtension"):
+        assert "required" not in schemas[name]
+        assert "hold_id" not in schemas[name]["properties"]
     for name in ("Authorization", "NewGrant", "Terms", "UsageEvent", "PlainUsageEvent"):
         assert "timesource" not in schemas[name]["properties"]

@@ -47,10 +47,6 @@ class Running:
         except httpx.TransportError:
             return False
 
-    def listens(self) -> bool:
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0
-
 
 @contextmanager
 def service(live: Live, name: str, home: Path, environment: str = "test") -> Iterator[Running]:
@@ -126,7 +122,10 @@ def test_a_gateway_that_is_told_to_stop_finishes_what_it_has_in_hand(
         # The door has begun to read: the request is in flight.
         assert line.recv(1024).startswith(b"HTTP/1.1 100")
         gateway.process.send_signal(signal.SIGTERM)
-        until(lambda: not gateway.listens())
+        until(lambda: gateway.get("/readyz").status_code == 503)
+        refused = live.gateway.post(f"{gateway.address}/v1/events", json=live.event(customer))
+        assert (refused.status_code, refused.json()["code"]) == (503, "stopping")
+        assert refused.headers["retry-after"] == "2"
         line.sendall(body)
         answer = b""
         while part := line.recv(4096):

@@ -8,6 +8,8 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from decimal import Context as Arithmetic
+from decimal import Decimal
 from shlex import quote
 from typing import Annotated, Any, Final
 
@@ -24,6 +26,7 @@ from drawdown.cli.outcome import FAILED, UNREACHABLE, USAGE, CommandError
 from drawdown.cli.render import Json, Quiet, show, show_json, show_table, tell
 from drawdown.events.base import timestamp_text
 from drawdown.events.codec import decode_any, encode
+from drawdown.events.numbers import plain_text
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -33,6 +36,8 @@ BATCH_BYTES_MAX: Final = 4 << 20
 BUSY_TRIES: Final = 10
 BUSY_WAIT_S: Final = 0.5
 REJECTED_SHOWN: Final = 50
+EXACT: Final = Arithmetic(prec=60)
+"""More digits than amounts and any file's number of events have."""
 SOURCE: Final = "cli"
 COSTS: Final = "costs"
 """The field of data that states costs."""
@@ -44,7 +49,7 @@ BATCH_MEDIA: Final = "application/cloudevents-batch+json"
 Examples:
   drawdown send acme llm.request model=gpt-5 input=500 cached_input=1500 output=400
   drawdown send acme llm.request model=gpt-5 input=500 --id req-17 --time 2026-09-30T23:59:59Z
-  drawdown send --file events.ndjson
+  drawdown send --file events.ndjson --wait
   zcat events.ndjson.gz | drawdown send --file -
 
 \b
@@ -78,6 +83,9 @@ def send(
         list[str] | None,
         typer.Option(metavar="VENDOR=AMOUNT", help="What it cost; default by the cost rates."),
     ] = None,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Until they are decided, and say what they came to.")
+    ] = False,
     gateway: GatewayUrl = None,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -85,13 +93,13 @@ def send(
     """Report usage: one event, or a file of them.
 
     Returns when Kafka has them. What they were debited, `drawdown wallet` shows; what could not be
-    counted, `drawdown tail dead-letters`.
+    counted, `drawdown tail dead-letters`. With --wait this command says both.
     """
     if file is not None:
         if any(said is not None for said in (customer, event_id, source, at, cost)):
             raise CommandError("--file: its events say all there is; give nothing else", USAGE)
         with Context().gateway(gateway) as door:
-            _send_file(door, file, as_json=as_json, quiet=quiet)
+            _send_file(door, file, wait=wait, as_json=as_json, quiet=quiet)
         return
     if customer is None or event_type is None:
         raise CommandError(
@@ -116,7 +124,7 @@ def send(
         event["time"] = timestamp_text(given.time("--time", at))
     try:
         with Context().gateway(gateway) as door:
-            answer = door.post_bytes("/v1/events", encode(event), "application/json")
+            answer = door.post_bytes(_door(wait), encode(event), "application/json")
     except CommandError as error:
         if event_id is not None or error.code != UNREACHABLE:
             raise
@@ -126,10 +134,25 @@ def send(
     if as_json:
         show_json({"id": event["id"], "source": event["source"], **decode_any(answer)})
         return
-    show(f"accepted  {event['id']}")
+    show(f"{_came_to(decode_any(answer)) if wait else 'accepted'}  {event['id']}")
     tell(
         f"see what it came to: drawdown explain {quote(customer)} {quote(event['id'])}", quiet=quiet
     )
+
+
+def _door(wait: bool) -> str:
+    return "/v1/events?wait=decided" if wait else "/v1/events"
+
+
+def _came_to(answer: dict[str, Any]) -> str:
+    """What the one event of an answer came to, in words."""
+    decision = answer["outcomes"][0]["decision"]
+    if decision is None:
+        return "not decided yet"
+    if decision.get("asset") is None:
+        return "unpriced"
+    what = "debited before" if decision.get("duplicate") else "debited"
+    return f"{what}  {decision['amount']} {decision['asset']}"
 
 
 # Files
@@ -144,21 +167,42 @@ class Sent:
     rejected: list[dict[str, Any]] = field(default_factory=list)
     last: str | None = None
     """Where the last batch that the gateway has ends."""
+    debited: dict[str, Decimal] = field(default_factory=dict)
+    """By asset, of those that were decided and had not been before."""
+    duplicates: int = 0
+    undecided: int = 0
 
     def reject(self, place: str, id_: object, code: str, detail: str, at: object = None) -> None:
         self.rejected.append(
             {"place": place, "id": id_, "code": code, "field": at, "detail": detail}
         )
 
+    def decided(self, decision: dict[str, Any] | None) -> None:
+        if decision is None:
+            self.undecided += 1
+        elif decision.get("duplicate"):
+            self.duplicates += 1
+        elif (asset := decision.get("asset")) is not None:
+            before = self.debited.get(asset, Decimal(0))
+            self.debited[asset] = EXACT.add(before, Decimal(decision["amount"]))
 
-def _send_file(door: Door, file: str, *, as_json: bool, quiet: bool) -> None:
+    def outcomes(self) -> dict[str, Any]:
+        """What those that were waited for came to."""
+        return {
+            "debited": {asset: plain_text(amount) for asset, amount in self.debited.items()},
+            "duplicates": self.duplicates,
+            "undecided": self.undecided,
+        }
+
+
+def _send_file(door: Door, file: str, *, wait: bool, as_json: bool, quiet: bool) -> None:
     sent = Sent()
     progress = _progress(quiet or as_json)
     try:
         with progress or nullcontext():
             task = None if progress is None else progress.add_task(file, total=None)
             for batch in _batches(_counted(read_events(file), sent)):
-                _send_batch(door, batch, sent)
+                _send_batch(door, batch, sent, wait)
                 if progress is not None and task is not None:
                     progress.update(task, completed=sent.accepted)
     except CommandError as error:
@@ -169,9 +213,10 @@ def _send_file(door: Door, file: str, *, as_json: bool, quiet: bool) -> None:
             error.code,
         ) from None
     if as_json:
-        show_json({"read": sent.read, "accepted": sent.accepted, "rejected": sent.rejected})
+        said = {"read": sent.read, "accepted": sent.accepted, "rejected": sent.rejected}
+        show_json({**said, **(sent.outcomes() if wait else {})})
     else:
-        _show_sent(sent)
+        _show_sent(sent, wait)
     if sent.rejected:
         raise typer.Exit(FAILED)
 
@@ -212,10 +257,12 @@ def _batches(events: Iterable[Read]) -> Iterator[list[Read]]:
         yield batch
 
 
-def _send_batch(door: Door, batch: list[Read], sent: Sent) -> None:
+def _send_batch(door: Door, batch: list[Read], sent: Sent, wait: bool) -> None:
     body = b"[" + b",".join(event.value for event in batch) + b"]"
     try:
-        answer = decode_any(_post(door, body))
+        answer = decode_any(_post(door, _door(wait), body))
+        for outcome in answer.get("outcomes", ()):
+            sent.decided(outcome["decision"])
         accepted, rejected = answer["accepted"], answer["rejected"]
     except ProblemError as error:
         accepted, rejected = 0, error.problem.get("errors")
@@ -228,11 +275,11 @@ def _send_batch(door: Door, batch: list[Read], sent: Sent) -> None:
     sent.last = batch[-1].place
 
 
-def _post(door: Door, body: bytes) -> bytes:
+def _post(door: Door, path: str, body: bytes) -> bytes:
     """Send a batch; a gateway that has too much in flight gets it again a little later."""
     for tries in range(1, BUSY_TRIES + 1):
         try:
-            return door.post_bytes("/v1/events", body, BATCH_MEDIA)
+            return door.post_bytes(path, body, BATCH_MEDIA)
         except ProblemError as error:
             if error.problem.get("code") != "busy" or tries == BUSY_TRIES:
                 raise
@@ -240,7 +287,7 @@ def _post(door: Door, body: bytes) -> bytes:
     raise AssertionError("the last try answers or raises")
 
 
-def _show_sent(sent: Sent) -> None:
+def _show_sent(sent: Sent, wait: bool) -> None:
     if sent.rejected:
         show_table(
             ("where", "id", "code", "what is wrong"),
@@ -257,4 +304,11 @@ def _show_sent(sent: Sent) -> None:
         if len(sent.rejected) > REJECTED_SHOWN:
             show(f"and {len(sent.rejected) - REJECTED_SHOWN} more: see --json")
     show(f"{sent.accepted} of {sent.read} events accepted")
+    if wait:
+        amounts = [f"{plain_text(amount)} {asset}" for asset, amount in sent.debited.items()]
+        show(f"debited {', '.join(amounts) or 'nothing'}")
+        if sent.duplicates:
+            show(f"{sent.duplicates} debited before")
+        if sent.undecided:
+            show(f"{sent.undecided} not decided yet")
     sys.stdout.flush()

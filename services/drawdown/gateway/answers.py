@@ -9,20 +9,34 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Final
 
 from confluent_kafka import OFFSET_END, KafkaException, TopicPartition
 
 from drawdown.events.catalogue import DECISIONS, Environment
+from drawdown.gateway.publisher import BusyError
 from drawdown.stream import kafka
 from drawdown.stream.ports import Cluster
 
 log = logging.getLogger("drawdown.answers")
 
 READY_TIMEOUT_S: Final = 10.0
+WAITING_MAX: Final = 20_000
+"""Decisions waited for at once: memory for them is bounded, a few kilobytes each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One decision that is waited for."""
+
+    id: str
+    """The attempt's."""
+    answer: asyncio.Future[bytes]
 
 
 class Answers:
@@ -68,15 +82,21 @@ class Answers:
             await self._loop.run_in_executor(None, self._thread.join, 5)
 
     @contextmanager
-    def expecting(self, attempt_id: str) -> Iterator[asyncio.Future[bytes]]:
-        """A future of the decision's bytes; begin to expect before the command is sent."""
-        future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        key = attempt_id.encode()
-        self._waiting[key] = future
+    def expecting(self, count: int) -> Iterator[list[Asked]]:
+        """So many decisions to come, each with an id of its own to be asked under; begin to expect
+        before anything is sent. Raises BusyError where too many are waited for."""
+        if len(self._waiting) + count > WAITING_MAX:
+            raise BusyError(f"{len(self._waiting)} decisions are waited for")
+        loop = asyncio.get_running_loop()
+        name = secrets.token_hex(8)
+        asked = [Asked(f"{name}.{number}", loop.create_future()) for number in range(count)]
+        keys = [each.id.encode() for each in asked]
+        self._waiting.update(zip(keys, (each.answer for each in asked), strict=True))
         try:
-            yield future
+            yield asked
         finally:
-            self._waiting.pop(key, None)
+            for key in keys:
+                del self._waiting[key]
 
     @property
     def waiting(self) -> int:

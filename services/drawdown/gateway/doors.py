@@ -9,7 +9,7 @@ from __future__ import annotations
 from copy import deepcopy
 from typing import Any, Final
 
-from drawdown.events.commands import Authorize, Grant, SetTerms
+from drawdown.events.commands import Authorize, Capture, Extend, Grant, Release, SetTerms
 from drawdown.events.usage import UsageEvent
 from drawdown.gateway.intake import BATCH, EVENTS_MAX, PLAIN, STRUCTURED
 from drawdown.web.openapi import Schema, header, reference, schemas_of
@@ -17,6 +17,9 @@ from drawdown.web.openapi import Schema, header, reference, schemas_of
 AUTHORIZATION: Final = "Authorization"
 NEW_GRANT: Final = "NewGrant"
 TERMS: Final = "Terms"
+CAPTURE: Final = "HoldCapture"
+RELEASE: Final = "HoldRelease"
+EXTEND: Final = "HoldExtension"
 EVENT_IN: Final = "PlainUsageEvent"
 
 EVENT: Final = {
@@ -40,7 +43,15 @@ AUTHORIZE_EXAMPLE: Final = {
     "meter": "llm",
     "dimensions": {"model": "gpt-5"},
     "estimate": {"quantities": {"input": 2000, "output": 1000}},
+    "require": "hold",
 }
+CAPTURE_EXAMPLE: Final = {
+    "id": "run-4711/capture",
+    "customer": "acme",
+    "quantities": {"input": 2000, "output": 400},
+}
+RELEASE_EXAMPLE: Final = {"customer": "acme", "reason": "the model was away"}
+EXTEND_EXAMPLE: Final = {"customer": "acme", "expires_in_s": 1800}
 GRANT_EXAMPLE: Final = {
     "id": "invoice-1042",
     "asset": "USD",
@@ -67,6 +78,43 @@ _ANSWERED: Final = {
     "usage_lag_ms": 0,
 }
 ALLOWED: Final = {**_ANSWERED, "allowed": True, "reason": "ok", "available": {"USD": "24.76"}}
+_HELD: Final = {
+    "id": "run-4711",
+    "amount": "0.0125",
+    "expires_at": "2026-11-03T09:45:00.004Z",
+    "allocations": [{"grant": "invoice-1041", "amount": "0.0125"}],
+}
+HELD: Final = {**ALLOWED, "hold": _HELD}
+_ACTED: Final = {
+    "kind": "command",
+    "customer": "acme",
+    "at": "2026-11-03T09:30:04Z",
+    "allowed": True,
+    "reason": "ok",
+    "asset": "USD",
+    "sequence": 8,
+    "digest": _ANSWERED["digest"],
+}
+CAPTURED: Final = {
+    **_ACTED,
+    "id": "run-4711/capture",
+    "command": "capture",
+    "amount": "0.0065",
+    "hold": {**_HELD, "amount": "0", "allocations": [], "closed": True, "returned": "0.006"},
+}
+RELEASED: Final = {
+    **_ACTED,
+    "id": "run-4711/release",
+    "command": "release",
+    "amount": "0.0125",
+    "hold": {**_HELD, "amount": "0", "allocations": [], "closed": True, "returned": "0.0125"},
+}
+EXTENDED: Final = {
+    **_ACTED,
+    "id": "run-4711/extend",
+    "command": "extend",
+    "hold": {**_HELD, "allocations": [], "expires_at": "2026-11-03T10:00:04Z"},
+}
 DENIED: Final = {
     **_ANSWERED,
     "allowed": False,
@@ -101,6 +149,23 @@ TAKEN: Final = {
         }
     ],
 }
+_DEBITED: Final = {
+    "kind": "usage",
+    "id": EVENT["id"],
+    "customer": "acme",
+    "command": "usage",
+    "at": "2026-11-03T09:30:00.004Z",
+    "allowed": True,
+    "reason": "ok",
+    "asset": "USD",
+    "amount": "0.0048125",
+    "sequence": 8,
+}
+OUTCOMES: Final = {
+    "accepted": 1,
+    "rejected": TAKEN["rejected"],
+    "outcomes": [{"index": 0, "id": EVENT["id"], "decision": _DEBITED}],
+}
 
 IDEMPOTENCY_KEY: Final = header(
     "Idempotency-Key", "Does for `id` in the body; `id` wins", "invoice-1042"
@@ -110,7 +175,7 @@ REQUEST_TIMEOUT: Final = header(
 )
 CONTENT_ENCODING: Final = header("Content-Encoding", "`gzip`, or nothing", "gzip")
 
-_FILLED_IN: Final = ("id", "type", "customer", "time", "timesource", "deadline_at")
+_FILLED_IN: Final = ("id", "type", "time", "timesource", "deadline_at")
 """Of a command: by the door, where the caller does not."""
 _NOT_GIVEN: Final = ("type", "timesource")
 """Never by the caller."""
@@ -118,7 +183,7 @@ _NOT_GIVEN: Final = ("type", "timesource")
 
 def schemas() -> dict[str, Schema]:
     """The schemas of bodies, by name."""
-    found = schemas_of(UsageEvent, Authorize, Grant, SetTerms)
+    found = schemas_of(UsageEvent, Authorize, Capture, Release, Extend, Grant, SetTerms)
     plain = deepcopy(found[UsageEvent.__name__])
     plain["description"] = "As CloudEvents, with less to write: `customer` does for `subject`."
     plain["required"] = ["id", "type"]
@@ -130,20 +195,34 @@ def schemas() -> dict[str, Schema]:
         **found,
         EVENT_IN: plain,
         AUTHORIZATION: _body_schema(found.pop(Authorize.__name__)),
+        CAPTURE: _hold_schema(found.pop(Capture.__name__)),
+        RELEASE: _hold_schema(found.pop(Release.__name__)),
+        EXTEND: _hold_schema(found.pop(Extend.__name__)),
         NEW_GRANT: _body_schema(found.pop(Grant.__name__), in_path="customer"),
         TERMS: _body_schema(found.pop(SetTerms.__name__), in_path="customer"),
     }
 
 
+def _hold_schema(command: Schema) -> Schema:
+    """The same of a command about the hold in the path; the customer may be in the query."""
+    schema = _body_schema(command, in_path="hold_id")
+    schema["required"].remove("customer")
+    return _without_empty(schema)
+
+
 def _body_schema(command: Schema, in_path: str | None = None) -> Schema:
     """A command's schema, without what the door fills in."""
     schema = deepcopy(command)
-    optional = {*_FILLED_IN} - ({"customer"} if in_path is None else set())
+    optional = {*_FILLED_IN, in_path}
     schema["required"] = [name for name in schema["required"] if name not in optional]
-    if not schema["required"]:
-        del schema["required"]
     for name in (*_NOT_GIVEN, in_path):
         schema["properties"].pop(name, None)
+    return _without_empty(schema)
+
+
+def _without_empty(schema: Schema) -> Schema:
+    if not schema["required"]:
+        del schema["required"]
     return schema
 
 
@@ -161,7 +240,7 @@ def events_body() -> dict[str, Any]:
             )
             for name, example in binary.items()
         ]
-        + [CONTENT_ENCODING],
+        + [REQUEST_TIMEOUT, CONTENT_ENCODING],
         "requestBody": {
             "required": True,
             "description": f"At most 5 MiB and {EVENTS_MAX:,} events, each at most 1 MiB",

@@ -12,6 +12,10 @@ from drawdown.stream import kafka
 from drawdown.stream.ports import Cluster, Headers
 
 IN_FLIGHT_MAX: Final = 20_000
+"""Records that wait for the cluster. Their bytes are bounded by the client's own queue."""
+
+Sent = asyncio.Future[tuple[int, int]]
+"""The partition and offset a record landed at, once it did."""
 
 
 class NotSentError(Exception):
@@ -41,17 +45,19 @@ class Publisher:
         self._stop.set()
         await loop.run_in_executor(None, self._thread.join, 5)
 
-    def send(
-        self, topic: str, key: bytes, value: bytes, headers: Headers
-    ) -> asyncio.Future[tuple[int, int]]:
+    def make_room(self, count: int) -> None:
+        """Raises BusyError where so many more would be too much."""
+        if self.in_flight + count > IN_FLIGHT_MAX:
+            raise BusyError(f"{self.in_flight} records wait for Kafka")
+
+    def send(self, topic: str, key: bytes, value: bytes, headers: Headers) -> Sent:
         """Send a record; the future is its partition and offset, or NotSentError.
 
         Raises BusyError at once where too much is in flight.
         """
-        if self.in_flight >= IN_FLIGHT_MAX:
-            raise BusyError(f"{self.in_flight} records wait for Kafka")
+        self.make_room(1)
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[tuple[int, int]] = loop.create_future()
+        future: Sent = loop.create_future()
 
         def report(error: KafkaError | None, message: Message) -> None:
             if not loop.is_closed():

@@ -27,7 +27,7 @@ from drawdown.events.base import PRINTABLE, Timestamp, moment, timestamp_text
 from drawdown.events.catalogue import Environment
 from drawdown.events.codec import encode
 from drawdown.events.entries import Entry
-from drawdown.events.rows import AccountRow, GrantRow, WalletRow
+from drawdown.events.rows import AccountRow, GrantRow, HoldRow, WalletRow
 from drawdown.query.replica import Entries, Position, Replica
 from drawdown.stream.ports import Cluster
 from drawdown.web.app import caller_of, make_app
@@ -82,6 +82,13 @@ class BalanceAnswer(BaseModel):
 class GrantsAnswer(BaseModel):
     position: Where
     data: list[GrantRow]
+
+
+class HoldsAnswer(BaseModel):
+    position: Where
+    data: list[HoldRow]
+    has_more: bool
+    next_cursor: str | None
 
 
 class EntriesAnswer(BaseModel):
@@ -226,6 +233,25 @@ def create_app(cluster: Cluster, environment: Environment, directory: Path) -> F
         position = where(query.replica.position(customer))
         row = _decode_parts(query.wallet(customer))
         return _json({"position": position, "data": row.grants})
+
+    @app.get(
+        "/v1/customers/{customer:path}/holds",
+        response_model=HoldsAnswer,
+        summary="Open holds, by id",
+        responses=problems(404),
+    )
+    def holds(
+        request: Request, customer: Customer, limit: Limit = LIMIT, cursor: Cursor = ""
+    ) -> Response:
+        caller_of(request, "read", customer)
+        position = where(query.replica.position(customer))
+        query.wallet(customer)
+        found = query.replica.rows(customer, "hold", _from_cursor(cursor), limit + 1)
+        return _page(
+            [msgspec.Raw(value) for _, value in found[:limit]],
+            found[limit - 1][0] if len(found) > limit else None,
+            {"position": position},
+        )
 
     @app.get(
         "/v1/customers/{customer:path}/entries",

@@ -30,6 +30,9 @@ log = logging.getLogger("drawdown.replica")
 
 BATCH: Final = 2_000
 SEPARATOR: Final = KEY_SEPARATOR.encode()
+BEHIND_SEPARATOR: Final = b"\x20"
+PASSED_MAX: Final = 64
+"""Rows of one customer that are stepped over before it is quicker to look for the next one."""
 CONFIRM_S: Final = 0.5
 SOON_S: Final = 0.02
 """The end is asked for again so soon where it seems to have been reached."""
@@ -334,13 +337,36 @@ class Replica:
     def customers(self, after: str, limit: int) -> list[tuple[str, bytes]]:
         """Wallets by customer id, from behind `after` on."""
         found: list[tuple[str, bytes]] = []
-        start = after.encode() + b"\x00" if after else b"\x01"
+        start: bytes | None = after.encode() + b"\x00" if after else b"\x01"
+        while start is not None:
+            start = self._wallets_from(start, limit, found)
+        return found
+
+    def _wallets_from(
+        self, start: bytes, limit: int, found: list[tuple[str, bytes]]
+    ) -> bytes | None:
+        """Add the wallets from a key on; returns where to go on, past a customer's many rows."""
+        passed = 0
         for key, value in self._table.scan(start):
             if SEPARATOR in key:
+                passed += 1
+                if passed == PASSED_MAX:
+                    return key.partition(SEPARATOR)[0] + BEHIND_SEPARATOR
                 continue
+            passed = 0
             found.append((key.decode(), value))
             if len(found) == limit:
                 break
+        return None
+
+    def rows(self, customer: str, kind: str, after: str, limit: int) -> list[tuple[str, bytes]]:
+        """A customer's rows of a kind by their id, from behind `after` on."""
+        prefix = customer.encode() + SEPARATOR + kind.encode() + SEPARATOR
+        found: list[tuple[str, bytes]] = []
+        for key, value in self._table.scan(prefix + after.encode() + (b"\x00" if after else b"")):
+            if not key.startswith(prefix) or len(found) == limit:
+                break
+            found.append((key[len(prefix) :].decode(), value))
         return found
 
     def listen(self, customer: str, told: Callable[[], None]) -> Callable[[], None]:

@@ -23,9 +23,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from drawdown import __version__
 from drawdown.access import Caller, Settings
 from drawdown.events.codec import RecordError
+from drawdown.web.bounds import Bounded, CallerGoneError, InHand
 from drawdown.web.openapi import describe
 from drawdown.web.problems import (
     ProblemError,
+    on_caller_gone,
     on_fault,
     on_http_error,
     on_invalid,
@@ -71,11 +73,14 @@ def make_app(
     app.state.settings = settings
     app.state.session_cookie = None
     app.state.stopping = asyncio.Event()
+    app.state.in_hand = InHand()
+    app.add_middleware(Bounded, app.state.in_hand, app.state.stopping)
     app.add_middleware(Identified)
     app.add_exception_handler(ProblemError, on_problem)
     app.add_exception_handler(RecordError, on_record_error)
     app.add_exception_handler(HTTPException, on_http_error)
     app.add_exception_handler(RequestValidationError, on_invalid)
+    app.add_exception_handler(CallerGoneError, on_caller_gone)
     app.add_exception_handler(Exception, on_fault)
     describe(app)
 
@@ -86,6 +91,7 @@ def make_app(
     @app.get("/readyz", include_in_schema=False)
     async def readyz() -> Response:
         well, status = ready()
+        well = well and not app.state.stopping.is_set()
         return JSONResponse({"ready": well, **status}, 200 if well else 503)
 
     @app.get("/metrics", include_in_schema=False)
@@ -166,7 +172,7 @@ def _secret_of(request: Request) -> str:
 
 
 async def body_of(request: Request) -> bytes:
-    """The body, at most 5 MiB, unzipped if need be. Raises ProblemError 413, 415."""
+    """The body, at most 5 MiB, unzipped if need be. Raises ProblemError 413, 415, 429."""
     size = request.headers.get("content-length", "")
     if size.isdecimal() and int(size) > BODY_BYTES_MAX:
         raise ProblemError(413, "oversized", f"{size} bytes; at most {BODY_BYTES_MAX}")
@@ -182,7 +188,9 @@ async def body_of(request: Request) -> bytes:
         case "identity":
             return body
         case "gzip":
-            return _unzipped(body)
+            content = _unzipped(body)
+            request.state.take_bytes(len(content))
+            return content
         case other:
             raise ProblemError(415, "unsupported_encoding", f"{other}: send gzip or none")
 

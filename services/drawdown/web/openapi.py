@@ -28,7 +28,7 @@ EXPLAINED: Final[Mapping[int, str]] = {
     413: "Too large: the body, one event, or too many of them",
     415: "A media type or content encoding that this door does not take",
     422: "The same id was used before with other content",
-    429: "Too much waits for Kafka; send it again after `Retry-After` seconds",
+    429: "Too much is in hand or waits for Kafka; send it again after `Retry-After` seconds",
     503: "It could not be done in time; send it again, with the same id, after `Retry-After`"
     " seconds",
 }

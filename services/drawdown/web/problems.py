@@ -32,6 +32,8 @@ TITLES: Final = {
     500: "A fault of ours",
     503: "Not now",
 }
+CALLER_GONE: Final = 499
+"""The status of what nobody waited for, as nginx has it."""
 
 
 class ItemProblem(BaseModel):
@@ -132,6 +134,11 @@ async def on_invalid(request: Request, error: Exception) -> Response:
     first = error.errors()[0]
     field = str(first["loc"][-1])
     return response(ProblemError(400, "invalid", first["msg"], field=field), request)
+
+
+async def on_caller_gone(_: Request, __: Exception) -> Response:
+    """For the metrics: nobody reads it."""
+    return Response(status_code=CALLER_GONE)
 
 
 async def on_fault(request: Request, _: Exception) -> Response:

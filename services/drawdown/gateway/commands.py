@@ -1,0 +1,152 @@
+"""Commands over HTTP: from a body to a command, and from its decision to an answer.
+
+A denial is a successful answer. What could not be done is a problem, and `REFUSED_STATUS` is the
+whole list of which reason is which status.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import msgspec
+from fastapi import Request, Response
+
+from drawdown.events.base import timestamp_text
+from drawdown.events.codec import (
+    RecordError,
+    decode_any,
+    decode_command,
+    decode_decision,
+    encode,
+    record_error,
+)
+from drawdown.events.reasons import Reason
+from drawdown.gateway.exchange import Gateway
+from drawdown.gateway.intake import PLAIN
+from drawdown.web.bounds import while_there
+from drawdown.web.problems import ProblemError
+
+WAIT_S: Final = 5.0
+"""How long a command's decision is waited for."""
+WAIT_S_MAX: Final = 30.0
+
+REFUSED_STATUS: Final[Mapping[Reason, int]] = {
+    Reason.CONFLICT: 422,
+    Reason.UNKNOWN_METER: 400,
+    Reason.INVALID: 400,
+    Reason.BAD_QUANTITY: 400,
+    Reason.BAD_DIMENSION: 400,
+    Reason.TOO_LATE: 400,
+    Reason.TOO_EARLY: 400,
+    Reason.ESTIMATE_MISSING: 400,
+    Reason.HOLD_TOO_LONG: 400,
+    Reason.HOLD_UNKNOWN: 404,
+    Reason.TOO_MANY_GRANTS: 409,
+    Reason.HOLD_EXISTS: 409,
+    Reason.HOLD_CLOSED: 409,
+    Reason.HOLD_EXPIRED: 409,
+    Reason.DEADLINE_PASSED: 503,
+}
+"""Reasons that are a problem, and its status. With any other, not allowed is a denial: 200."""
+
+
+async def decided(
+    gateway: Gateway,
+    request: Request,
+    kind: str,
+    content: dict[str, Any],
+    actor: str,
+    done: int = 200,
+    with_hold: int = 200,
+) -> Response:
+    """Send the command and answer with its decision; `done` is the status where it was done, and
+    `with_hold` where that made a hold."""
+    now = datetime.now(UTC)
+    wait_s = wait_of(request)
+    content["type"] = kind
+    if "time" not in content:
+        content["time"] = timestamp_text(now)
+        content["timesource"] = "gateway"
+    content.setdefault("deadline_at", timestamp_text(now + timedelta(seconds=wait_s)))
+    value = encode(content)
+    command = decode_command(value)
+    decision = await while_there(request, gateway.decide(command, value, actor, wait_s))
+    return _answer(decision, done, with_hold)
+
+
+def _answer(value: bytes, done: int, with_hold: int) -> Response:
+    """A decision as an answer: a denial is a success, a refusal a problem."""
+    decision = decode_decision(value)
+    reason = Reason(decision.reason)
+    status = REFUSED_STATUS.get(reason)
+    if not decision.allowed and status is not None:
+        raise ProblemError(
+            status,
+            str(reason),
+            decision.detail or str(reason),
+            field=decision.field,
+            retry_after_s=1 if status == 503 else None,
+            extra={"id": decision.id},
+        )
+    held = decision.allowed and decision.hold is not None
+    return Response(value, with_hold if held else done, media_type=PLAIN)
+
+
+_decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+def command_in(body: bytes, **said_by_door: str | None) -> dict[str, Any]:
+    """The command in a body, with the fields that the path or the query says.
+
+    Its fields stay as they were sent, byte for byte, for the command's own decoder to judge.
+    Raises RecordError, also where the body says what only the door says: it would be ignored.
+    """
+    try:
+        content: dict[str, Any] = dict(_decode_fields(body))
+    except (ValueError, RecursionError) as error:
+        raise record_error(error) from None
+    for name in ("type", "timesource"):
+        if name in content:
+            raise RecordError(Reason.MALFORMED, "is not given here: the door says it", name)
+    for name, value in said_by_door.items():
+        if value is None:
+            continue
+        said = content.setdefault(name, value)
+        if said != value and decode_any(bytes(said)) != value:
+            raise RecordError(Reason.INVALID, f"is not the {name} in the path", name)
+    return content
+
+
+def with_id(content: dict[str, Any], request: Request, why: str | None = None) -> dict[str, Any]:
+    """The command with an id: its own, the `Idempotency-Key`, or a new one.
+
+    Raises ProblemError 400 where there is none and `why` says that it may not be made up.
+    """
+    if "id" not in content:
+        key = request.headers.get("idempotency-key")
+        if not key and why is not None:
+            raise ProblemError(
+                400,
+                "idempotency_key_missing",
+                f"give an `Idempotency-Key` header or an `id`: {why}",
+                field="id",
+            )
+        content["id"] = key or secrets.token_hex(12)
+    return content
+
+
+def wait_of(request: Request, default_s: float = WAIT_S) -> float:
+    """How long the caller waits, from `Request-Timeout` in seconds."""
+    text = request.headers.get("request-timeout", "")
+    try:
+        seconds = float(text) if text else default_s
+    except ValueError:
+        seconds = -1.0
+    if not 0 < seconds <= WAIT_S_MAX:
+        raise ProblemError(
+            400, "invalid", f"between 0 and {WAIT_S_MAX:.0f} seconds", field="request-timeout"
+        )
+    return seconds
