@@ -165,6 +165,7 @@ def _ask(till: Till, customer: str, units: Any) -> None:
         assert till.rows.get(customer) is None
         return
     trial = till.replayed()
+    trial._ids = till._ids  # its events are new ones
     trial.at_ms = till.at_ms
     overdrawn = trial.use(customer, units).overdrawn
     if answer.allowed:

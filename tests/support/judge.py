@@ -1,7 +1,8 @@
 """A judge of histories that shares no code with the engine.
 
 It reads what stands on the topics, reckons with `decimal` and `hashlib` alone, and says what is
-wrong: sequences, digests, before and after, conservation, rows, and events debited twice or never.
+wrong: sequences, digests, before and after, conservation, holds, rows, and events debited twice or
+never.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import hashlib
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable
+from datetime import datetime
 from decimal import Decimal, getcontext
 from typing import Any
 
@@ -29,7 +31,12 @@ def wrongs(
         by_customer[key.decode()].append((entry, value))
     last_rows = {key.decode(): value for key, value in rows}
     for customer, entries in by_customer.items():
-        found += _customer_wrongs(customer, entries, last_rows.get(customer))
+        open_holds = {
+            key.split("\x1f")[2]: json.loads(value)
+            for key, value in last_rows.items()
+            if value is not None and key.startswith(f"{customer}\x1fhold\x1f")
+        }
+        found += _customer_wrongs(customer, entries, last_rows.get(customer), open_holds)
     debits = Counter(
         (customer, entry["data"].get("source"), entry["data"]["id"])
         for customer, entries in by_customer.items()
@@ -48,13 +55,17 @@ def wrongs(
 
 
 def _customer_wrongs(
-    customer: str, entries: list[tuple[dict[str, Any], bytes]], row: bytes | None
+    customer: str,
+    entries: list[tuple[dict[str, Any], bytes]],
+    row: bytes | None,
+    open_holds: dict[str, dict[str, Any]],
 ) -> list[str]:
     found: list[str] = []
     digest = "0" * 64
     balances: dict[str, Decimal] = defaultdict(Decimal)
     totals: dict[str, dict[str, Decimal]] = defaultdict(lambda: defaultdict(Decimal))
     grants: dict[str, Decimal] = {}
+    holds: dict[str, dict[str, Any]] = {}
     for number, (entry, value) in enumerate(entries, 1):
         data = entry["data"]
         where = f"{customer}: entry {number}"
@@ -66,36 +77,129 @@ def _customer_wrongs(
         digest = hashlib.sha256(body).hexdigest()
         if entry["digest"] != digest:
             found.append(f"{where}: its digest is not that of its bytes")
+        kind = entry["type"].rpartition(".")[2]
+        said = data.get("hold")
+        if said is not None:
+            found += [f"{where}: {what}" for what in _hold_wrongs(kind, data, said, entry, holds)]
         asset = data.get("asset")
         if asset is None:
             continue
-        kind = entry["type"].rpartition(".")[2]
         amount = Decimal(data["amount"])
         if Decimal(data["before"]) != balances[asset]:
             found.append(f"{where}: before is {data['before']}, was {balances[asset]}")
-        balances[asset] += amount if kind == "grant" else -amount
+        taken, returned = _parts(said, "taken"), _parts(said, "returned")
+        out, back = sum(taken.values()), sum(returned.values())
+        match kind:
+            case "grant" | "release" | "expire":
+                balances[asset] += amount
+            case "capture":
+                balances[asset] += out + back - amount
+            case _:
+                balances[asset] -= amount
         if Decimal(data["after"]) != balances[asset]:
             found.append(f"{where}: after is {data['after']}, is {balances[asset]}")
         total = totals[asset]
-        total[kind] += amount
-        total["credit"] += Decimal(data.get("credit", "0"))
+        total["debit" if kind == "capture" else kind] += amount
+        total["credit"] += Decimal(data.get("credit", "0")) - taken[None] - returned[None]
+        total["held"] += (amount if kind == "hold" else 0) - out - back
         total["overdrawn"] += Decimal(data.get("overdrawn", "0"))
         slices = {a["grant"]: Decimal(a["amount"]) for a in data.get("allocations", [])}
         if kind == "grant":
             grants[data["grant"]["id"]] = (
                 amount + Decimal(data.get("credit", "0")) + Decimal(data.get("overdrawn", "0"))
             )
+        elif kind in ("release", "expire"):
+            if back != amount:
+                found.append(f"{where}: gives {back} back, not {amount}")
         else:
             rest = Decimal(data.get("credit", "0")) + Decimal(data.get("overdrawn", "0"))
             if sum(slices.values()) + rest != amount:
                 found.append(f"{where}: its parts are not {amount}")
             for grant, part in slices.items():
-                grants[grant] -= part
+                grants[grant] -= part - taken[grant]
+                if part < taken[grant]:
+                    found.append(f"{where}: captures more of {grant} than it debits")
                 if grants[grant] < 0:
                     found.append(f"{where}: grant {grant} is below zero")
+        for name, part in returned.items():
+            if name is not None:
+                grants[name] += part
     if row is None:
         return [*found, f"{customer} has entries and no row"]
-    return found + _row_wrongs(customer, json.loads(row), len(entries), digest, totals, grants)
+    wallet = json.loads(row)
+    found += _open_holds_wrongs(customer, wallet, open_holds, holds)
+    return found + _row_wrongs(customer, wallet, len(entries), digest, totals, grants, holds)
+
+
+def _parts(said: dict[str, Any] | None, name: str) -> Counter[Any]:
+    """What a hold gave by grant, and under None by credit."""
+    parts: Counter[Any] = Counter()
+    if said is not None:
+        parts.update({part["grant"]: Decimal(part["amount"]) for part in said.get(name, [])})
+        parts[None] = Decimal(said.get(f"{name}_credit", "0"))
+    return parts
+
+
+def _hold_wrongs(
+    kind: str,
+    data: dict[str, Any],
+    said: dict[str, Any],
+    entry: dict[str, Any],
+    holds: dict[str, dict[str, Any]],
+) -> list[str]:
+    """What is wrong with an entry about a hold; `holds` are those open, and change with it."""
+    name = said["id"]
+    hold = holds.get(name)
+    if kind == "hold":
+        if hold is not None:
+            return [f"hold {name} is open already"]
+        parts = Counter({a["grant"]: Decimal(a["amount"]) for a in data.get("allocations", [])})
+        parts[None] = Decimal(data.get("credit", "0"))
+        holds[name] = {"asset": data["asset"], "parts": parts, "expires": said["expires_at"]}
+        return []
+    if hold is None:
+        return [f"{kind} of hold {name}, which is not open"]
+    wrong = []
+    expired = _time(entry["time"]) >= _time(hold["expires"])
+    if expired != (kind == "expire"):
+        wrong.append(f"{kind} of hold {name}, which ends at {hold['expires']}")
+    before = sum(hold["parts"].values())
+    hold["parts"].subtract(_parts(said, "taken"))
+    hold["parts"].subtract(_parts(said, "returned"))
+    if min(hold["parts"].values()) < 0:
+        wrong.append(f"hold {name} is below zero")
+    after = sum(hold["parts"].values())
+    if (Decimal(said["before"]), Decimal(said["after"])) != (before, after):
+        wrong.append(f"hold {name} says {said['before']} to {said['after']}: {before} to {after}")
+    hold["expires"] = said["expires_at"]
+    if said.get("closed", False):
+        del holds[name]
+        if after:
+            wrong.append(f"hold {name} is closed with {after}")
+    return wrong
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+def _open_holds_wrongs(
+    customer: str,
+    wallet: dict[str, Any],
+    rows: dict[str, dict[str, Any]],
+    holds: dict[str, dict[str, Any]],
+) -> list[str]:
+    found = []
+    if wallet.get("holds", 0) != len(holds) or rows.keys() != holds.keys():
+        found.append(f"{customer}: {sorted(holds)} are open, the rows say {sorted(rows)}")
+    for name in rows.keys() & holds.keys():
+        row, hold = rows[name], holds[name]
+        parts = {a["grant"]: Decimal(a["amount"]) for a in row.get("allocations", [])}
+        parts[None] = Decimal(row.get("credit", "0"))
+        expected = (sum(hold["parts"].values()), +hold["parts"], hold["expires"])
+        if (Decimal(row["held"]), +Counter(parts), row["expires_at"]) != expected:
+            found.append(f"{customer}: hold {name} is {row}, not {hold}")
+    return found
 
 
 def _row_wrongs(
@@ -105,12 +209,19 @@ def _row_wrongs(
     digest: str,
     totals: dict[str, dict[str, Decimal]],
     grants: dict[str, Decimal],
+    holds: dict[str, dict[str, Any]],
 ) -> list[str]:
     found: list[str] = []
+    held: Counter[str] = Counter()
+    for hold in holds.values():
+        held.update({name: part for name, part in hold["parts"].items() if name is not None})
     if (row["sequence"], row["digest"]) != (sequence, digest):
         found.append(f"{customer}: the row is at {row['sequence']}, the journal at {sequence}")
-    live = {grant["id"]: Decimal(grant["remaining"]) for grant in row["grants"]}
-    if live != {grant: left for grant, left in grants.items() if left}:
+    live = {
+        grant["id"]: (Decimal(grant["remaining"]), Decimal(grant.get("held", "0")))
+        for grant in row["grants"]
+    }
+    if live != {g: (left, held[g]) for g, left in grants.items() if left or held[g]}:
         found.append(f"{customer}: grants {live} instead of {grants}")
     for account in row["accounts"]:
         total = totals[account["asset"]]
@@ -123,7 +234,11 @@ def _row_wrongs(
             "granted": total["grant"],
             "debited": total["debit"],
             "lapsed": total["lapse"],
+            "held": total["held"],
             "credit_used": total["credit"],
+            "credit_held": sum(
+                hold["parts"][None] for hold in holds.values() if hold["asset"] == account["asset"]
+            ),
             "overdrawn": total["overdrawn"],
         }
         for name, value in expected.items():
@@ -133,6 +248,7 @@ def _row_wrongs(
             total["grant"]
             - total["debit"]
             - total["lapse"]
+            - total["held"]
             - unspent
             + total["credit"]
             + total["overdrawn"]

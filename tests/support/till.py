@@ -21,13 +21,14 @@ from drawdown.events.pricebook import Asset, Meter, PerUnit, PriceBook, Rate, To
 from drawdown.ledger.book import Books
 from drawdown.ledger.decide import decide_command, decide_timer
 from drawdown.ledger.evolve import evolve
+from drawdown.ledger.holds import ended
 from drawdown.ledger.identity import command_key, usage_key
 from drawdown.ledger.journal import Origin, Sealed, unseal
 from drawdown.ledger.outcome import Decided, Moment
-from drawdown.ledger.replay import identity_of
-from drawdown.ledger.rows import row_bytes
+from drawdown.ledger.replay import remembered
+from drawdown.ledger.rows import Row, row_bytes
 from drawdown.ledger.usage import decide_usage
-from drawdown.ledger.values import Wallet
+from drawdown.ledger.values import Wallet, hold_key
 from drawdown.settlement.books import BookReader
 from drawdown.settlement.publish import records_of
 
@@ -124,7 +125,7 @@ class Till:
 
     book: PriceBook | None = field(default_factory=price_book)
     at_ms: int = START_MS
-    rows: dict[str, Wallet | None] = field(default_factory=dict)
+    rows: dict[str, Row | None] = field(default_factory=dict)
     identities: dict[bytes, bytes] = field(default_factory=dict)
     journal: list[bytes] = field(default_factory=list)
 
@@ -137,7 +138,7 @@ class Till:
 
     # what the ledger reads
 
-    def row(self, key: str) -> Wallet | None:
+    def row(self, key: str) -> Any:
         return self.rows.get(key)
 
     def identity(self, key: bytes) -> bytes | None:
@@ -214,15 +215,26 @@ class Till:
         assert answer is not None
         return answer
 
+    def held(self, customer: str, hold_id: str) -> dict[str, Any] | None:
+        """The row of a hold as it stands on the topic; None where it is closed."""
+        row = self.rows.get(hold_key(customer, hold_id))
+        if row is None:
+            return None
+        found: dict[str, Any] = json.loads(row_bytes(row))
+        return found
+
     def tick(self, at_ms: int | None = None) -> list[Decided]:
-        """Let every wallet's timer fire that is due, now or at a later time."""
+        """Let every timer fire that is due, now or at a later time: soonest first, until none is
+        left."""
         self.at_ms = self.at_ms if at_ms is None else at_ms
         fired = []
-        for customer, wallet in list(self.rows.items()):
-            if wallet is not None and wallet.due_ms is not None and wallet.due_ms <= self.at_ms:
-                origin = Origin(timer="expiry", due_ms=wallet.due_ms)
-                decided = decide_timer(self, customer, origin, self.books, self.now)
-                fired.append(self._apply(None, decided))
+        while due := sorted(
+            (row.due_ms, key)
+            for key, row in self.rows.items()
+            if row is not None and row.due_ms is not None and row.due_ms <= self.at_ms
+        ):
+            for _, key in due:
+                fired.append(self._apply(None, decide_timer(self, key, self.books, self.now)))
         return fired
 
     @property
@@ -236,6 +248,9 @@ class Till:
         for sealed in decided.entries:
             self.rows.update(evolve(self, sealed))
             self.journal.append(sealed.value)
+            end = ended(sealed)
+            if end is not None:
+                self.identities.update([end])
         if key is not None and decided.identity is not None:
             self.identities[key] = decided.identity
         return decided
@@ -255,7 +270,7 @@ class Till:
     def wallet(self, customer: str) -> dict[str, Any]:
         """The row as it stands on the topic."""
         row = self.rows[customer]
-        assert row is not None
+        assert isinstance(row, Wallet)
         found: dict[str, Any] = json.loads(row_bytes(row))
         return found
 
@@ -286,9 +301,7 @@ class Till:
             sealed: Sealed = unseal(value)
             other.rows.update(evolve(other, sealed))
             other.journal.append(sealed.value)
-            identity = identity_of(sealed)
-            if identity is not None:
-                other.identities.update([identity])
+            other.identities.update(remembered(sealed))
         return other
 
     def bytes_of_rows(self) -> dict[str, bytes]:

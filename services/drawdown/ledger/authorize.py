@@ -1,76 +1,101 @@
 """Authorization: may this run, against the balance as it is now?
 
 Deny by default (rule 3): a customer nobody has seen, a meter nobody knows, a price nobody set or a
-balance that is too small each deny with their own reason. A plain check changes nothing: it is a
-decision and no entry, and asked again it is decided again.
+balance that is too small each deny with their own reason. A plain check and a denial change
+nothing: each is a decision and no entry, and asked again it is decided again. An allow that sets
+the price aside (`require: hold`) or debits it (`capture: true`) is an entry, and its decision is
+made from that entry alone.
+
+A hold and a capture may use the unused credit limit, as a check may: what is allowed is what could
+be paid.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from drawdown.events.base import moment
-from drawdown.events.codec import RecordError
-from drawdown.events.commands import Authorize
+from drawdown.events.base import Value, moment
+from drawdown.events.codec import RecordError, encode
+from drawdown.events.commands import HOLDS_MAX, Authorize
 from drawdown.events.decisions import Decision
-from drawdown.events.numbers import amount_text
+from drawdown.events.entries import PriceFacts, ReadFacts, UsageFacts
+from drawdown.events.numbers import AMOUNT_MAX, amount_text
 from drawdown.events.reasons import Reason
-from drawdown.events.structs import struct_of
-from drawdown.ledger.book import Book, Books, checked_quantity
-from drawdown.ledger.drawdown import available
+from drawdown.events.structs import replaced, struct_of
+from drawdown.ledger.answers import answer_of
+from drawdown.ledger.book import Book, Books, Quote
+from drawdown.ledger.captures import quoted_use, stated, stated_quantities
+from drawdown.ledger.drawdown import available, take
 from drawdown.ledger.evolve import Rows
 from drawdown.ledger.grants import checked_amount
-from drawdown.ledger.outcome import Decided, Moment
-from drawdown.ledger.prices import UnpricedError
-from drawdown.ledger.values import Wallet
+from drawdown.ledger.holds import ended_key, held_entry, hold_id_of, made_until_ms
+from drawdown.ledger.journal import Entry, Origin, seal
+from drawdown.ledger.outcome import Decided, Moment, crossings
+from drawdown.ledger.prices import Quantities, UnpricedError
+from drawdown.ledger.values import NO_POLICY, Wallet, hold_key
 
 LEAST: Final = 1
 """What an authorization without an estimate needs: any balance above zero."""
 
 _Decision = struct_of(Decision)
+_UsageFacts = struct_of(UsageFacts)
+_ReadFacts = struct_of(ReadFacts)
 
 
-def authorize(rows: Rows, command: Authorize, books: Books, now: Moment) -> Decided:
+def authorize(
+    rows: Rows,
+    command: Authorize,
+    fingerprint: bytes,
+    origin: Origin,
+    books: Books,
+    now: Moment,
+) -> Decided:
     """Allow or deny. Raises RecordError where the question itself is wrong."""
-    wallet = rows.row(command.customer)
+    until_ms = _until_ms(command, now)
+    wallet: Wallet | None = rows.row(command.customer)
     if wallet is None:
         return Decided(answer=_denied(command, now, Reason.UNKNOWN_CUSTOMER))
+    lag_ms_max = command.max_usage_lag_ms
+    if lag_ms_max is not None and now.usage_lag_ms > lag_ms_max:
+        detail = f"usage is {now.usage_lag_ms} ms behind; at most {lag_ms_max} ms were allowed"
+        return Decided(answer=_denied(command, now, Reason.BALANCE_STALE, detail, wallet))
     book = books.at(now.at_ms)
     if book is None:
         return Decided(answer=_denied(command, now, Reason.NO_PRICE_BOOK, wallet=wallet))
-    meter = book.meter(command.meter)
-    if meter is None:
-        raise RecordError(
-            Reason.UNKNOWN_METER,
-            f"price book {book.version!r} has no meter {command.meter!r}",
-            "meter",
-        )
-    rate = book.quote(meter, command.dimensions).rate
+    meter, quote = quoted_use(book, command.meter, command.dimensions)
+    rate = quote.rate
     if rate is None:
         return Decided(
             answer=_denied(command, now, Reason.UNPRICED, "no rate matches", wallet, book)
         )
     asset = rate.asset
     estimate = command.estimate
+    quantities: Quantities = {}
+    price = replaced(quote.exact, rounding=None)
     if estimate.amount is not None:
         if estimate.asset is not None and estimate.asset != asset:
             raise RecordError(Reason.INVALID, f"this use is priced in {asset}", "estimate.asset")
         amount = checked_amount(estimate.amount, asset, "estimate.amount", book)
     elif estimate.quantities is not None:
-        quantities = {
-            name: checked_quantity(name, value, "estimate.quantities")
-            for name, value in estimate.quantities.items()
-        }
+        quantities = stated_quantities(estimate.quantities, "estimate.quantities")
         try:
-            amount, _ = rate.charge(quantities)
+            amount, exact = rate.charge(quantities)
         except UnpricedError as missing:
             detail = f"rate {rate.id!r} has no price for {missing.what!r}"
             return Decided(answer=_denied(command, now, Reason.UNPRICED, detail, wallet, book))
+        price = quote.exact if exact else quote.rounded
     else:
         amount = LEAST
+    if until_ms is not None:
+        denied = _no_more_holds(rows, command, wallet, book, now)
+        if denied is not None:
+            return Decided(answer=denied)
     there = available(wallet, asset, meter.id, command.dimensions, now.at_ms)
+    if there >= max(amount, LEAST) and (until_ms is not None or command.capture):
+        asked = Asked(meter.id, asset, amount, quantities, price, quote, there)
+        return _entered(command, asked, wallet, book, until_ms, fingerprint, origin, now)
     allowed = there >= max(amount, LEAST)
-    stated = estimate.amount is not None or estimate.quantities is not None
+    stated_amount = estimate.amount is not None or estimate.quantities is not None
     return Decided(
         answer=_Decision(
             kind="authorization",
@@ -81,7 +106,7 @@ def authorize(rows: Rows, command: Authorize, books: Books, now: Moment) -> Deci
             allowed=allowed,
             reason=Reason.OK if allowed else Reason.INSUFFICIENT_BALANCE,
             asset=asset,
-            amount=amount_text(amount) if stated else None,
+            amount=amount_text(amount) if stated_amount else None,
             shortfall=None if allowed else amount_text(max(amount, LEAST) - there),
             available={asset: amount_text(there)},
             rate=rate.id,
@@ -93,6 +118,144 @@ def authorize(rows: Rows, command: Authorize, books: Books, now: Moment) -> Deci
             usage_lag_ms=now.usage_lag_ms,
         )
     )
+
+
+def _until_ms(command: Authorize, now: Moment) -> int | None:
+    """When the hold that is asked for ends; None for a check or a capture. Raises RecordError."""
+    holds = command.require == "hold"
+    if holds and command.capture:
+        raise RecordError(Reason.INVALID, "debits at once: it needs no hold", "capture")
+    if command.hold is not None and not holds:
+        raise RecordError(Reason.INVALID, "is for require: hold", "hold")
+    estimate = command.estimate
+    if (holds or command.capture) and estimate.amount is None and estimate.quantities is None:
+        raise RecordError(
+            Reason.ESTIMATE_MISSING, "give quantities or an amount: how much?", "estimate"
+        )
+    return made_until_ms(command.hold, now) if holds else None
+
+
+def _no_more_holds(
+    rows: Rows, command: Authorize, wallet: Wallet, book: Book, now: Moment
+) -> Decision | None:
+    """The denial where the customer has as many holds as may be open. Raises RecordError for an id
+    that a hold has, or had."""
+    hold_id = hold_id_of(command)
+    taken = rows.row(hold_key(command.customer, hold_id)) is not None
+    if taken or rows.identity(ended_key(command.customer, hold_id)) is not None:
+        raise RecordError(
+            Reason.HOLD_EXISTS, f"{command.customer} has or had a hold {hold_id!r}", "hold.hold_id"
+        )
+    holds_max = (wallet.policy or NO_POLICY).holds_max
+    holds_max = HOLDS_MAX if holds_max is None else holds_max
+    if wallet.holds < holds_max:
+        return None
+    detail = f"{wallet.holds} holds are open; at most {holds_max} may be"
+    return _denied(command, now, Reason.TOO_MANY_HOLDS, detail, wallet, book)
+
+
+class Asked(Value, frozen=True):
+    """What an authorization is about, as it was priced."""
+
+    meter: str
+    asset: str
+    amount: int
+    quantities: Quantities
+    price: PriceFacts
+    """Without a rounding where the estimate is an amount: then nothing was priced."""
+    quote: Quote
+    there: int
+    """What was available."""
+
+
+def _entered(
+    command: Authorize,
+    asked: Asked,
+    wallet: Wallet,
+    book: Book,
+    until_ms: int | None,
+    fingerprint: bytes,
+    origin: Origin,
+    now: Moment,
+) -> Decided:
+    """An allow that changes something: the hold until `until_ms`, or the debit."""
+    account = wallet.account(asked.asset)
+    amount = asked.amount
+    field = "estimate.amount" if asked.price.rounding is None else "estimate.quantities"
+    if not 0 <= amount <= AMOUNT_MAX - account.debited:
+        raise RecordError(Reason.BAD_QUANTITY, f"is priced at {amount_text(amount)}", field)
+    taken = take(
+        wallet, account, amount, asked.meter, command.dimensions, now.at_ms, book.reporting
+    )
+    use = _UsageFacts(
+        meter=asked.meter,
+        time=command.time,
+        quantities=stated(asked.quantities),
+        dimensions=command.dimensions,
+    )
+    entry = Entry(
+        customer=command.customer,
+        sequence=wallet.sequence + 1,
+        kind="debit",
+        at_ms=now.at_ms,
+        previous=wallet.digest,
+        origin=origin,
+        id=command.id,
+        fingerprint=fingerprint.hex(),
+        price=asked.price,
+        asset=asked.asset,
+        amount=amount,
+        before=account.balance,
+        after=account.balance - amount,
+        read=_ReadFacts(
+            available=amount_text(asked.there),
+            usage_lag_records=now.usage_lag_records,
+            usage_lag_ms=now.usage_lag_ms,
+        ),
+    )
+    if until_ms is not None:
+        entry = held_entry(
+            replaced(entry, price=replaced(asked.price, cost_rate=None)),
+            hold_id_of(command),
+            taken,
+            until_ms,
+            use,
+        )
+    else:
+        cost, price = _cost(asked)
+        if cost > AMOUNT_MAX - wallet.cost:
+            raise RecordError(
+                Reason.BAD_QUANTITY, "its cost makes more than 38 digits of cost in all", field
+            )
+        entry = replaced(
+            entry,
+            usage=use,
+            price=price,
+            slices=taken.slices,
+            credit=taken.credit,
+            revenue=taken.revenue,
+            cost=cost,
+        )
+    sealed = seal(entry)
+    answer = answer_of(sealed)
+    return Decided(
+        (sealed,),
+        answer,
+        fingerprint + encode(answer),
+        crossings(wallet, book, asked.asset, amount, now.at_ms),
+        wallet=wallet,
+    )
+
+
+def _cost(asked: Asked) -> tuple[int, PriceFacts]:
+    """What a known use costs us: nothing is known of one that is stated as an amount."""
+    cost_rate = asked.quote.cost_rate
+    if cost_rate is not None and asked.price.rounding is not None:
+        try:
+            return cost_rate.charge(asked.quantities)[0], asked.price
+        except UnpricedError:
+            pass
+    return 0, replaced(asked.price, cost_rate=None)
 
 
 def _denied(

@@ -27,8 +27,12 @@ DIMENSIONS_MAX: Final = 32
 DIMENSION_LENGTH_MAX: Final = 256
 DIMENSION_NAME_MAX: Final = 128
 QUOTES_MAX: Final = 10_000
-RESERVED: Final = frozenset({"costs"})
-"""Fields of `data` that are neither quantity nor dimension."""
+COSTS: Final = "costs"
+HOLD: Final = "hold"
+FINAL: Final = "final"
+RESERVED: Final = frozenset({COSTS, HOLD, FINAL})
+"""Fields of `data` that have a meaning of their own and are no quantity. `final` has one only
+beside `hold`; without it, it is a dimension as any."""
 
 
 _PriceFacts = struct_of(PriceFacts)

@@ -12,28 +12,36 @@ from typing import Final, cast
 
 from drawdown.events.base import at_text, milliseconds, moment
 from drawdown.events.codec import Command, RecordError, decode_decision, encode, kind_of
-from drawdown.events.commands import Authorize
+from drawdown.events.commands import Authorize, Capture
 from drawdown.events.decisions import Decision
-from drawdown.events.numbers import amount_text
 from drawdown.events.reasons import Reason
 from drawdown.events.structs import replaced, struct_of
+from drawdown.ledger.answers import answer_of
 from drawdown.ledger.authorize import authorize
 from drawdown.ledger.book import Books
+from drawdown.ledger.captures import capture
 from drawdown.ledger.evolve import Rows, evolve_wallet
 from drawdown.ledger.grants import grant_entry, lapse_entry
+from drawdown.ledger.holds import expired, extend, release
 from drawdown.ledger.identity import command_fingerprint, recall
 from drawdown.ledger.journal import Entry, Origin, Sealed, seal
 from drawdown.ledger.outcome import Crossing, Decided, Moment, crossings
 from drawdown.ledger.terms import terms_entry
 from drawdown.ledger.usage import EARLY_MS_MAX, LATENESS_MS_DEFAULT
-from drawdown.ledger.values import Wallet
+from drawdown.ledger.values import Hold, Wallet
 
 AUTHORIZE: Final = "authorize"
+CAPTURE: Final = "capture"
 ENTRIES: Final[Mapping[str, Callable[..., Entry]]] = {
     "grant": grant_entry,
     "set_terms": terms_entry,
 }
-"""What makes the entry of each command that is one."""
+"""What makes the entry of each command that needs only the wallet."""
+HOLDS: Final[Mapping[str, Callable[..., tuple[Decided, Entry]]]] = {
+    "release": release,
+    "extend": extend,
+}
+"""What makes it of commands that end a hold or move its end."""
 
 _Decision = struct_of(Decision)
 
@@ -68,24 +76,36 @@ def decide_command(
     _check_time(milliseconds(command.time), books, now)
     kind = kind_of(command)
     if kind == AUTHORIZE:
-        asked = cast(Authorize, command)
-        if asked.require == "hold" or asked.capture:
-            raise RecordError(Reason.INVALID, "is not settled by this version", "require")
-        return authorize(rows, cast(Authorize, command), books, now)
-    wallet = rows.row(command.customer) or Wallet(command.customer)
-    if kind not in ENTRIES:
-        raise RecordError(Reason.INVALID, f"{kind} is not settled by this version", "type")
-    entry = ENTRIES[kind](wallet, command, fingerprint, origin, books.at(now.at_ms), now)
+        return authorize(rows, cast(Authorize, command), fingerprint, origin, books, now)
+    if kind == CAPTURE:
+        decided, entry = capture(rows, cast(Capture, command), fingerprint, origin, books, now)
+    elif kind in HOLDS:
+        decided, entry = HOLDS[kind](rows, command, fingerprint, origin, now)
+    else:
+        wallet = rows.row(command.customer) or Wallet(command.customer)
+        decided = Decided(wallet=wallet)
+        entry = ENTRIES[kind](wallet, command, fingerprint, origin, books.at(now.at_ms), now)
     sealed = seal(entry)
     answer = answer_of(sealed)
-    return Decided((sealed,), answer, fingerprint + encode(answer), wallet=wallet)
+    return replaced(
+        decided, entries=(sealed,), answer=answer, identity=fingerprint + encode(answer)
+    )
 
 
-def decide_timer(rows: Rows, customer: str, origin: Origin, books: Books, now: Moment) -> Decided:
-    """What a wallet's timer brings about at `now`: grants whose time is over lapse."""
-    wallet = rows.row(customer)
-    if wallet is None:
+def decide_timer(rows: Rows, key: str, books: Books, now: Moment) -> Decided:
+    """What a row's timer brings about at `now`, if it is due: a hold expires, or grants of a wallet
+    lapse."""
+    row = rows.row(key)
+    if row is None or row.due_ms is None or row.due_ms > now.at_ms:
         return Decided()
+    if isinstance(row, Hold):
+        owner = rows.row(row.customer)
+        return Decided((expired(owner, row, now),), wallet=owner)
+    return _lapses(row, Origin(timer="expiry", due_ms=row.due_ms), books, now)
+
+
+def _lapses(wallet: Wallet, origin: Origin, books: Books, now: Moment) -> Decided:
+    """Grants whose time is over lapse; what holds have of them stays until they end."""
     first = wallet
     entries: list[Sealed] = []
     crossed: list[Crossing] = []
@@ -138,29 +158,3 @@ def _check_time(time_ms: int, books: Books, now: Moment) -> None:
             f"{at_text(time_ms)} is more than {EARLY_MS_MAX // 1000} s ahead",
             "time",
         )
-
-
-COMMANDS: Final = {"grant": "grant", "terms": "set_terms"}
-"""The command behind each kind of entry that a command causes."""
-
-
-def answer_of(sealed: Sealed) -> Decision:
-    """The answer to a command that became an entry, from the entry alone: a store rebuilt from the
-    journal gives the same answer again."""
-    entry = sealed.entry
-    assert entry.id is not None
-    return _Decision(
-        kind="command",
-        id=entry.id,
-        customer=entry.customer,
-        command=COMMANDS[entry.kind],
-        at=moment(entry.at_ms),
-        allowed=True,
-        reason=Reason.OK,
-        asset=entry.asset,
-        amount=None if entry.asset is None else amount_text(entry.amount),
-        balance=None if entry.asset is None else amount_text(entry.after),
-        grant=None if entry.grant is None else entry.grant.id,
-        sequence=entry.sequence,
-        digest=sealed.digest,
-    )

@@ -92,9 +92,9 @@ def take(
         ):
             continue
         part = remaining if remaining < left else left
-        earned = part if terms.paid == terms.amount else _earned(terms, grant, part)
-        slices.append(Slice(terms.id, part, earned))
-        revenue += earned
+        revenue_of = part if terms.paid == terms.amount else earned(terms, grant, part)
+        slices.append(Slice(terms.id, part, revenue_of))
+        revenue += revenue_of
         left -= part
         rest = remaining - part
     if not left:
@@ -105,7 +105,7 @@ def take(
     return Taken(tuple(slices), credit, left - credit, revenue, 0)
 
 
-def _earned(terms: GrantTerms, grant: Grant, part: int) -> int:
+def earned(terms: GrantTerms, grant: Grant, part: int) -> int:
     """Revenue that spending `part` of what remains of a grant recognizes."""
     spent = terms.amount - grant.held - grant.remaining
     before = recognized(terms.paid, terms.amount, spent)

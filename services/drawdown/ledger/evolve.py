@@ -8,30 +8,36 @@ the partition stops rather than go on with wrong money.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from drawdown.events.base import milliseconds
 from drawdown.events.numbers import amount_of, amount_text
 from drawdown.events.structs import replaced
 from drawdown.ledger.drawdown import inserted
+from drawdown.ledger.held import HOLD_EFFECTS, evolve_hold
 from drawdown.ledger.journal import Entry, Sealed
 from drawdown.ledger.rows import Row, grant_terms, scope_of
-from drawdown.ledger.values import NEVER, Account, Grant, Wallet, live_grant, next_expiry
+from drawdown.ledger.slices import BrokenInvariantError, Effect, Grants, spent
+from drawdown.ledger.values import (
+    NEVER,
+    NO_POLICY,
+    Account,
+    Policy,
+    Wallet,
+    hold_key,
+    live_grant,
+    next_expiry,
+)
 
-
-class BrokenInvariantError(Exception):
-    """Something that must always hold does not. `rule` names the runbook's entry."""
-
-    def __init__(self, rule: str, detail: str) -> None:
-        super().__init__(f"{rule}: {detail}")
-        self.rule = rule
+__all__ = ["BrokenInvariantError", "Rows", "evolve", "evolve_wallet"]
 
 
 class Rows(Protocol):
     """The rows a decision or an entry reads, by key."""
 
-    def row(self, key: str) -> Row | None:
-        """The row as it stands, or None where there is none."""
+    def row(self, key: str) -> Any:
+        """The row as it stands, or None where there is none: a Wallet under a customer's id, a
+        Hold under its `hold_key`."""
 
     def identity(self, key: bytes) -> bytes | None:
         """What is remembered under an identity's key."""
@@ -40,7 +46,14 @@ class Rows(Protocol):
 def evolve(rows: Rows, sealed: Sealed) -> dict[str, Row | None]:
     """The rows that `sealed` changes, by key; None where a row is gone."""
     customer = sealed.entry.customer
-    return {customer: evolve_wallet(rows.row(customer) or Wallet(customer), sealed)}
+    changed: dict[str, Row | None] = {
+        customer: evolve_wallet(rows.row(customer) or Wallet(customer), sealed)
+    }
+    hold = sealed.entry.hold
+    if hold is not None:
+        key = hold_key(customer, hold.id)
+        changed[key] = evolve_hold(rows.row(key), sealed)
+    return changed
 
 
 def evolve_wallet(wallet: Wallet, sealed: Sealed) -> Wallet:
@@ -81,8 +94,15 @@ def evolve_wallet(wallet: Wallet, sealed: Sealed) -> Wallet:
                 f" {amount_text(account.unspent - account.credit_used - account.overdrawn)}",
             )
         accounts = {**accounts, asset: account}
+    policy = wallet.policy
     if entry.terms is not None:
-        accounts, thresholds = _terms(accounts, entry)
+        accounts, thresholds, policy = _terms(accounts, entry)
+    holds = wallet.holds
+    hold = entry.hold
+    # A grant that is only smaller expires when it did; held ones stay where nothing remains.
+    same_timer = not holds and hold is None and len(grants) == len(wallet.grants)
+    if hold is not None:
+        holds += (entry.kind == "hold") - hold.closed
     return Wallet(
         wallet.customer,
         entry.sequence,
@@ -93,13 +113,10 @@ def evolve_wallet(wallet: Wallet, sealed: Sealed) -> Wallet:
         wallet.revenue + entry.revenue,
         wallet.cost + entry.cost,
         sealed.digest,
-        # A grant that is only smaller expires when it did.
-        wallet.due_ms if len(grants) == len(wallet.grants) else next_expiry(grants),
+        wallet.due_ms if same_timer else next_expiry(grants),
+        holds,
+        policy,
     )
-
-
-Grants = tuple[Grant, ...]
-Effect = tuple[Account, Grants]
 
 
 def _debited(account: Account, grants: Grants, sealed: Sealed) -> Effect:
@@ -107,7 +124,7 @@ def _debited(account: Account, grants: Grants, sealed: Sealed) -> Effect:
     drawn = 0
     for part in entry.slices:
         drawn += part.amount
-        grants = _spent(grants, part.grant, part.amount, sealed)
+        grants = spent(grants, part.grant, part.amount, sealed)
     if drawn + entry.credit + entry.overdrawn != entry.amount:
         raise BrokenInvariantError(
             "allocations-sum",
@@ -129,33 +146,9 @@ def _debited(account: Account, grants: Grants, sealed: Sealed) -> Effect:
             account.granted,
             account.debited + entry.amount,
             account.lapsed,
+            account.credit_held,
         ),
         grants,
-    )
-
-
-def _spent(grants: Grants, grant_id: str, amount: int, sealed: Sealed) -> Grants:
-    """The grants after `amount` was taken from one; one with nothing left is gone."""
-    entry = sealed.entry
-    for place, grant in enumerate(grants):
-        if grant.terms.id == grant_id:
-            remaining = grant.remaining - amount
-            if remaining < 0:
-                raise BrokenInvariantError(
-                    "grant-not-negative",
-                    f"{entry.customer}: entry {entry.sequence} takes {amount_text(amount)} from"
-                    f" grant {grant_id!r}, which has {amount_text(grant.remaining)}",
-                )
-            if remaining or grant.held:
-                # Where one grant is all there is, its rest is the balance.
-                text = sealed.after_text if remaining == entry.after else None
-                changed = live_grant(grant.terms, remaining, grant.held, text)
-                if len(grants) == 1:
-                    return (changed,)
-                return (*grants[:place], changed, *grants[place + 1 :])
-            return (*grants[:place], *grants[place + 1 :])
-    raise BrokenInvariantError(
-        "grant-exists", f"{entry.customer}: entry {entry.sequence} takes from grant {grant_id!r}"
     )
 
 
@@ -197,7 +190,7 @@ def _granted(account: Account, grants: Grants, sealed: Sealed) -> Effect:
 def _lapsed(account: Account, grants: Grants, sealed: Sealed) -> Effect:
     entry = sealed.entry
     for part in entry.slices:
-        grants = _spent(grants, part.grant, part.amount, sealed)
+        grants = spent(grants, part.grant, part.amount, sealed)
     return (
         replaced(
             account,
@@ -214,13 +207,14 @@ EFFECTS: Final[Mapping[str, Callable[[Account, Grants, Sealed], Effect]]] = {
     "grant": _granted,
     "debit": _debited,
     "lapse": _lapsed,
+    **HOLD_EFFECTS,
 }
 """What each kind of entry with an amount does to its account and to the grants."""
 
 
 def _terms(
     accounts: Mapping[str, Account], entry: Entry
-) -> tuple[Mapping[str, Account], Mapping[str, tuple[int, ...]]]:
+) -> tuple[Mapping[str, Account], Mapping[str, tuple[int, ...]], Policy | None]:
     assert entry.terms is not None
     changed = dict(accounts)
     for asset, text in entry.terms.credit_limits.items():
@@ -230,4 +224,6 @@ def _terms(
         asset: tuple([amount_of(text) for text in texts])
         for asset, texts in entry.terms.thresholds.items()
     }
-    return changed, thresholds
+    terms = entry.terms
+    policy = Policy(terms.capture_policy, terms.outage, terms.holds_max)
+    return changed, thresholds, None if policy == NO_POLICY else policy

@@ -38,7 +38,7 @@ def grant_entry(
     """The entry of a grant. Raises RecordError, naming the field, for an impossible one.
 
     What the wallet owes is paid first: `overdrawn`, then used credit; only the rest is left to
-    spend.
+    spend. Credit that is held is not owed: it is used when it is captured, or given back.
     """
     amount = checked_amount(command.amount, command.asset, "amount", book)
     if not amount:
@@ -65,7 +65,7 @@ def grant_entry(
     paid = _paid(command, amount, book)
     if effective_ms <= now.at_ms and scope_of(command.scope) is None:
         overdrawn = min(amount, account.overdrawn)
-        credit = min(amount - overdrawn, account.credit_used)
+        credit = min(amount - overdrawn, account.credit_used - account.credit_held)
     facts = _GrantFacts(
         id=grant_id,
         category=command.category,

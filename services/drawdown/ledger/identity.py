@@ -15,6 +15,7 @@ from drawdown.events.codec import Command, RecordError, canonical
 from drawdown.events.reasons import Reason
 from drawdown.events.structs import replaced
 from drawdown.events.usage import UsageEvent
+from drawdown.ledger.journal import Entry
 
 FINGERPRINT_BYTES: Final = 16
 
@@ -59,3 +60,8 @@ class Remembered(Value, frozen=True):
 
 def recall(value: bytes) -> Remembered:
     return Remembered(value[:FINGERPRINT_BYTES], value[FINGERPRINT_BYTES:])
+
+
+def usage_result(entry: Entry) -> bytes:
+    """What is remembered of a usage event's entry, to answer the same event again."""
+    return f"{entry.sequence} {entry.asset or ''} {entry.amount}".encode()

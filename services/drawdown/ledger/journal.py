@@ -14,7 +14,15 @@ from typing import Final
 from drawdown.events import entries as wire
 from drawdown.events.base import Value, at_text, milliseconds, moment
 from drawdown.events.codec import RecordError, decode_entry, encode, quoted
-from drawdown.events.entries import TYPE_PREFIX, GrantFacts, PriceFacts, TermsFacts, UsageFacts
+from drawdown.events.entries import (
+    TYPE_PREFIX,
+    GrantFacts,
+    HoldFacts,
+    PriceFacts,
+    ReadFacts,
+    TermsFacts,
+    UsageFacts,
+)
 from drawdown.events.numbers import amount_of, amount_text
 from drawdown.events.reasons import Reason
 from drawdown.events.structs import struct_of
@@ -59,6 +67,8 @@ class Entry(Value, frozen=True):
     grant: GrantFacts | None = None
     terms: TermsFacts | None = None
     reason: str | None = None
+    hold: HoldFacts | None = None
+    read: ReadFacts | None = None
 
 
 class Sealed(Value, frozen=True):
@@ -130,6 +140,8 @@ def seal(entry: Entry, before_text: str | None = None) -> Sealed:
             entry.grant,
             entry.terms,
             entry.reason,
+            entry.hold,
+            entry.read,
         )
     )
     customer = quoted(entry.customer)
@@ -187,5 +199,7 @@ def unseal(value: bytes) -> Sealed:
         grant=data.grant,
         terms=data.terms,
         reason=data.reason,
+        hold=data.hold,
+        read=data.read,
     )
     return Sealed(entry, value, record.digest, data.after or "0")

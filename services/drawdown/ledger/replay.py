@@ -8,10 +8,15 @@ from __future__ import annotations
 
 from drawdown.events.base import KEY_SEPARATOR
 from drawdown.events.codec import encode
-from drawdown.ledger.decide import answer_of
-from drawdown.ledger.identity import command_key
+from drawdown.ledger.answers import answer_of
+from drawdown.ledger.holds import ended
+from drawdown.ledger.identity import command_key, usage_result
 from drawdown.ledger.journal import Sealed
-from drawdown.ledger.usage import usage_result
+
+
+def remembered(sealed: Sealed) -> list[tuple[bytes, bytes]]:
+    """Keys and values to remember of an entry: who caused it, and the hold it closed."""
+    return [found for found in (identity_of(sealed), ended(sealed)) if found is not None]
 
 
 def identity_of(sealed: Sealed) -> tuple[bytes, bytes] | None:

@@ -9,28 +9,35 @@ the generic encoder, which must give the same bytes (`wallet_record`; a test hol
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from functools import lru_cache
+from typing import cast
 
 from drawdown.events import rows as wire
 from drawdown.events.base import at_text, milliseconds, moment
-from drawdown.events.codec import decode_wallet, encode, quoted
+from drawdown.events.codec import decode_row, decode_wallet, encode, kind_of, quoted
 from drawdown.events.commands import Category
 from drawdown.events.commands import Scope as ScopeRecord
+from drawdown.events.entries import HeldPart
 from drawdown.events.numbers import amount_of, amount_text
 from drawdown.events.structs import replaced, struct_of
 from drawdown.ledger.drawdown import spendable
 from drawdown.ledger.values import (
     NEVER,
+    NO_POLICY,
     Account,
     Grant,
     GrantTerms,
+    Hold,
+    Part,
+    Policy,
     Scope,
     Wallet,
     live_grant,
     next_expiry,
 )
 
-Row = Wallet
+Row = Wallet | Hold
 """Every kind of row there is."""
 
 steady_text = lru_cache(maxsize=4096)(amount_text)
@@ -40,11 +47,15 @@ steadily_quoted = lru_cache(maxsize=1024)(quoted)
 _WalletRow = struct_of(wire.WalletRow)
 _AccountRow = struct_of(wire.AccountRow)
 _GrantRow = struct_of(wire.GrantRow)
+_HoldRow = struct_of(wire.HoldRow)
+_HeldPart: Callable[[str, str], HeldPart] = struct_of(HeldPart)
 _Scope = struct_of(ScopeRecord)
 
 
 def row_bytes(row: Row) -> bytes:
     """The row's value on `balances` and in a store."""
+    if isinstance(row, Hold):
+        return encode(hold_record(row))
     accounts = []
     for account in row.accounts.values():
         accounts.append(_account_json(row, account))  # noqa: PERF401 - faster, for one or two
@@ -56,6 +67,10 @@ def row_bytes(row: Row) -> bytes:
         rest += f',"revenue":"{amount_text(row.revenue)}"'
     if row.cost:
         rest += f',"cost":"{amount_text(row.cost)}"'
+    if row.holds:
+        rest += f',"holds":{row.holds}'
+    if row.policy is not None:
+        rest += _policy_json(row.policy)
     return (
         f'{{"row":"wallet","customer":{quoted(row.customer)},"sequence":{row.sequence}'
         f',"digest":"{row.digest}","at":"{at_text(row.at_ms)}"'
@@ -85,11 +100,25 @@ def _account_json(wallet: Wallet, account: Account) -> str:
         json += f',"debited":"{amount_text(account.debited)}"'
     if account.lapsed:
         json += f',"lapsed":"{amount_text(account.lapsed)}"'
+    if account.credit_held:
+        json += f',"credit_held":"{amount_text(account.credit_held)}"'
     return json + "}"
+
+
+def _policy_json(policy: Policy) -> str:
+    json = ""
+    if policy.capture is not None:
+        json += f',"capture_policy":"{policy.capture}"'
+    if policy.outage is not None:
+        json += f',"outage":{encode(policy.outage).decode()}'
+    if policy.holds_max is not None:
+        json += f',"holds_max":{policy.holds_max}'
+    return json
 
 
 def wallet_record(wallet: Wallet) -> wire.WalletRow:
     """The wallet as the record it is on `balances`."""
+    policy = wallet.policy or NO_POLICY
     return _WalletRow(
         customer=wallet.customer,
         sequence=wallet.sequence,
@@ -107,7 +136,36 @@ def wallet_record(wallet: Wallet) -> wire.WalletRow:
         thresholds=_thresholds(wallet),
         revenue=amount_text(wallet.revenue),
         cost=amount_text(wallet.cost),
+        holds=wallet.holds,
+        capture_policy=policy.capture,
+        outage=policy.outage,
+        holds_max=policy.holds_max,
     )
+
+
+def hold_record(hold: Hold) -> wire.HoldRow:
+    """The hold as the record it is on `balances`."""
+    return _HoldRow(
+        customer=hold.customer,
+        id=hold.id,
+        authorization=hold.authorization,
+        asset=hold.asset,
+        amount=amount_text(hold.amount),
+        held=amount_text(hold.held),
+        captured=amount_text(hold.captured),
+        allocations=held_parts(hold.parts),
+        credit=amount_text(hold.credit),
+        meter=hold.meter,
+        dimensions=dict(hold.dimensions),
+        created_at=moment(hold.created_ms),
+        expires_at=moment(hold.expires_ms),
+        sequence=hold.sequence,
+    )
+
+
+def held_parts(parts: Iterable[Part]) -> list[HeldPart]:
+    """The parts of a hold as records state them."""
+    return [_HeldPart(part.grant, amount_text(part.amount)) for part in parts]
 
 
 def _thresholds(wallet: Wallet) -> dict[str, list[str]]:
@@ -130,6 +188,7 @@ def _account_record(wallet: Wallet, account: Account) -> wire.AccountRow:
         granted=amount_text(account.granted),
         debited=amount_text(account.debited),
         lapsed=amount_text(account.lapsed),
+        credit_held=amount_text(account.credit_held),
     )
 
 
@@ -153,7 +212,38 @@ def _terms_record(terms: GrantTerms) -> wire.GrantRow:
 
 def row_of(value: bytes) -> Row:
     """The row whose bytes these are. Raises RecordError where they are no row."""
-    row = decode_wallet(value)
+    row = decode_row(value)
+    if kind_of(row) == "hold":
+        return _hold(cast(wire.HoldRow, row))
+    return _wallet(cast(wire.WalletRow, row))
+
+
+def decoded_wallet(value: bytes) -> Wallet:
+    """The wallet whose bytes these are. Raises RecordError where they are no wallet."""
+    return _wallet(decode_wallet(value))
+
+
+def _hold(row: wire.HoldRow) -> Hold:
+    return Hold(
+        customer=row.customer,
+        id=row.id,
+        authorization=row.authorization,
+        asset=row.asset,
+        amount=amount_of(row.amount),
+        held=amount_of(row.held),
+        captured=amount_of(row.captured),
+        parts=tuple([Part(part.grant, amount_of(part.amount)) for part in row.allocations]),
+        credit=amount_of(row.credit),
+        meter=row.meter,
+        dimensions=row.dimensions,
+        created_ms=milliseconds(row.created_at),
+        expires_ms=milliseconds(row.expires_at),
+        sequence=row.sequence,
+    )
+
+
+def _wallet(row: wire.WalletRow) -> Wallet:
+    policy = Policy(row.capture_policy, row.outage, row.holds_max)
     grants = tuple([_grant(grant) for grant in row.grants])
     return Wallet(
         customer=row.customer,
@@ -169,6 +259,8 @@ def row_of(value: bytes) -> Row:
         cost=amount_of(row.cost),
         digest=row.digest,
         due_ms=next_expiry(grants),
+        holds=row.holds,
+        policy=None if policy == NO_POLICY else policy,
     )
 
 
@@ -185,6 +277,7 @@ def _account(row: wire.AccountRow) -> Account:
         granted=amount_of(row.granted),
         debited=amount_of(row.debited),
         lapsed=amount_of(row.lapsed),
+        credit_held=amount_of(row.credit_held),
     )
 
 

@@ -1,20 +1,21 @@
-"""Terms: credit limits and thresholds of a wallet."""
+"""Terms of a wallet: credit limits, thresholds, and what holds for holds and outages."""
 
 from __future__ import annotations
 
 from drawdown.events.codec import RecordError
-from drawdown.events.commands import SetTerms
+from drawdown.events.commands import Outage, SetTerms
 from drawdown.events.entries import TermsFacts
 from drawdown.events.numbers import amount_text
 from drawdown.events.reasons import Reason
 from drawdown.events.structs import struct_of
 from drawdown.ledger.book import Book
-from drawdown.ledger.grants import checked_amount
+from drawdown.ledger.grants import REPORTING_DEFAULT, checked_amount
 from drawdown.ledger.journal import Entry, Origin
 from drawdown.ledger.outcome import Moment
-from drawdown.ledger.values import Wallet
+from drawdown.ledger.values import NO_POLICY, Wallet
 
 _TermsFacts = struct_of(TermsFacts)
+_Outage = struct_of(Outage)
 
 
 def terms_entry(
@@ -26,9 +27,13 @@ def terms_entry(
     now: Moment,
 ) -> Entry:
     """The entry that changes a wallet's terms; it carries all of them as they stand after it."""
-    if not command.credit_limits and not command.thresholds:
+    said = (command.capture_policy, command.outage, command.holds_max)
+    if not command.credit_limits and not command.thresholds and said == (None, None, None):
         raise RecordError(
-            Reason.INVALID, "nothing to change: give credit_limits or thresholds", "credit_limits"
+            Reason.INVALID,
+            "nothing to change: give credit_limits, thresholds, capture_policy, outage or"
+            " holds_max",
+            "credit_limits",
         )
     limits = {
         asset: amount_text(account.credit_limit)
@@ -46,6 +51,7 @@ def terms_entry(
         field = f"thresholds.{asset}"
         amounts = {checked_amount(text, asset, field, book, asset_field=field) for text in texts}
         thresholds[asset] = [amount_text(amount) for amount in sorted(amounts, reverse=True)]
+    policy = wallet.policy or NO_POLICY
     return Entry(
         customer=command.customer,
         sequence=wallet.sequence + 1,
@@ -55,6 +61,25 @@ def terms_entry(
         origin=origin,
         id=command.id,
         fingerprint=fingerprint.hex(),
-        terms=_TermsFacts(credit_limits=limits, thresholds=thresholds),
+        terms=_TermsFacts(
+            credit_limits=limits,
+            thresholds=thresholds,
+            capture_policy=command.capture_policy or policy.capture,
+            outage=policy.outage if command.outage is None else _outage(command.outage, book),
+            holds_max=policy.holds_max if command.holds_max is None else command.holds_max,
+        ),
         reason=command.reason,
     )
+
+
+def _outage(asked: Outage, book: Book | None) -> Outage | None:
+    """As it is kept: None is closed, the default."""
+    if asked.mode == "closed":
+        if asked.amount is not None or asked.asset is not None:
+            raise RecordError(Reason.INVALID, "closed lets nothing run", "outage.amount")
+        return None
+    if asked.amount is None:
+        raise RecordError(Reason.INVALID, "say up to what amount", "outage.amount")
+    asset = asked.asset or (REPORTING_DEFAULT if book is None else book.reporting)
+    amount = checked_amount(asked.amount, asset, "outage.amount", book, asset_field="outage.asset")
+    return _Outage(mode="open", amount=amount_text(amount), asset=asset)

@@ -26,10 +26,11 @@ from drawdown.events.numbers import (
 from drawdown.events.reasons import Reason
 from drawdown.events.structs import replaced, struct_of
 from drawdown.events.usage import UsageEvent
-from drawdown.ledger.book import Book, Books, Quote
+from drawdown.ledger.book import COSTS, HOLD, Book, Books, Quote
 from drawdown.ledger.drawdown import take
 from drawdown.ledger.evolve import Rows
-from drawdown.ledger.identity import recall, usage_fingerprint
+from drawdown.ledger.held_usage import Priced, named_hold, under_hold
+from drawdown.ledger.identity import recall, usage_fingerprint, usage_result
 from drawdown.ledger.journal import Entry, Origin, seal
 from drawdown.ledger.outcome import Decided, Moment, crossings
 from drawdown.ledger.prices import CompiledRate, Quantities, UnpricedError
@@ -40,7 +41,6 @@ EARLY_MS_MAX: Final = 300_000
 LATENESS_MS_DEFAULT: Final = 35 * 86_400_000
 REPORTED: Final = "reported"
 """What stands for the cost rate where the event stated its costs."""
-COSTS: Final = "costs"
 COSTS_MAX: Final = 32
 _Decision = struct_of(Decision)
 _UsageFacts: Callable[..., UsageFacts] = struct_of(UsageFacts)
@@ -64,6 +64,10 @@ def decide_usage(
         event_ms = at_ms
     else:
         event_ms = (time - EPOCH) // MILLISECOND
+    data = event.data
+    named = None
+    if HOLD in data:
+        named, data = named_hold(rows, event)
     book = _book_for(books, event_ms, at_ms)
     meter = book.meter(event.type)
     if meter is None:
@@ -72,7 +76,7 @@ def decide_usage(
             f"no meter of price book {book.version!r} counts {event.type!r}",
             "type",
         )
-    quantities, dimensions, plain = meter.measure(event.data)
+    quantities, dimensions, plain = meter.measure(data)
     usage = _UsageFacts(
         meter.id,
         time,
@@ -81,7 +85,7 @@ def decide_usage(
     )
     quote = book.quote(meter, dimensions)
     wallet = rows.row(event.subject) or Wallet(event.subject)
-    facts, cost = _cost(quote, quantities, event.data)
+    facts, cost = _cost(quote, quantities, data)
     if cost > AMOUNT_MAX - wallet.cost:
         raise RecordError(
             Reason.BAD_QUANTITY, "its cost makes more than 38 digits of cost in all", "data"
@@ -102,6 +106,9 @@ def decide_usage(
     account = wallet.accounts.get(asset) or Account(asset)
     if not 0 <= amount <= AMOUNT_MAX - account.debited:
         raise _impossible(rate, amount)
+    if named is not None:
+        priced = Priced(usage, facts, asset, amount, cost, fingerprint)
+        return under_hold(wallet, event, named, priced, book, books, origin, now)
     taken = take(wallet, account, amount, meter.id, dimensions, at_ms, book.reporting)
     before = account.balance
     sealed = seal(
@@ -161,11 +168,6 @@ def _repeated(event: UsageEvent, known: bytes, fingerprint: bytes) -> Decided:
             "id",
         )
     return Decided(repeated=before.result)
-
-
-def usage_result(entry: Entry) -> bytes:
-    """What is remembered of a usage event's entry, to answer the same event again."""
-    return f"{entry.sequence} {entry.asset or ''} {entry.amount}".encode()
 
 
 def usage_answer(event: UsageEvent, result: bytes, now: Moment, *, repeated: bool) -> Decision:

@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from drawdown.events.base import Value
-from drawdown.events.commands import Category
+from drawdown.events.base import KEY_SEPARATOR, Value
+from drawdown.events.commands import CapturePolicy, Category, Outage
 from drawdown.events.numbers import amount_text
 
 GENESIS: Final = "0" * 64
@@ -117,6 +117,8 @@ class Account(Value, frozen=True):
     granted: int = 0
     debited: int = 0
     lapsed: int = 0
+    credit_held: int = 0
+    """Part of `held`, and of `credit_used`: what holds have set aside of the credit limit."""
 
     @property
     def credit_left(self) -> int:
@@ -135,6 +137,18 @@ class Account(Value, frozen=True):
         )
 
 
+class Policy(Value, frozen=True):
+    """What a wallet's terms say about holds and outages; None where they say nothing."""
+
+    capture: CapturePolicy | None = None
+    """What is used above a hold: taken too (`allow`, the default), or left uncharged (`cap`)."""
+    outage: Outage | None = None
+    holds_max: int | None = None
+
+
+NO_POLICY: Final = Policy()
+
+
 class Wallet(Value, frozen=True):
     """The wallet of one customer after its entry number `sequence`."""
 
@@ -150,9 +164,53 @@ class Wallet(Value, frozen=True):
     digest: str = GENESIS
     due_ms: int | None = None
     """When the next grant expires: the wallet's timer; see `next_expiry`."""
+    holds: int = 0
+    """How many are open."""
+    policy: Policy | None = None
 
     def account(self, asset: str) -> Account:
         return self.accounts.get(asset) or Account(asset)
+
+
+class Part(Value, frozen=True):
+    """The slice of a grant that a hold has set aside."""
+
+    grant: str
+    amount: int
+
+
+class Hold(Value, frozen=True):
+    """An open hold. What it holds is `held` in its grants and its account, and nobody else's."""
+
+    customer: str
+    id: str
+    authorization: str
+    """Id of the command that made it."""
+    asset: str
+    amount: int
+    """As it was made."""
+    held: int
+    """The sum of `parts` and `credit`."""
+    captured: int
+    parts: tuple[Part, ...]
+    """In drawdown order."""
+    credit: int
+    meter: str
+    dimensions: Mapping[str, str]
+    created_ms: int
+    expires_ms: int
+    """Expired at this very instant, whenever its timer fires."""
+    sequence: int
+
+    @property
+    def due_ms(self) -> int:
+        """The hold's timer."""
+        return self.expires_ms
+
+
+def hold_key(customer: str, hold_id: str) -> str:
+    """Key of a hold's row."""
+    return f"{customer}{KEY_SEPARATOR}hold{KEY_SEPARATOR}{hold_id}"
 
 
 def next_expiry(grants: tuple[Grant, ...]) -> int | None:

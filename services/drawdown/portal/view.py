@@ -21,7 +21,7 @@ from drawdown.events.codec import RecordError, decode_entry
 from drawdown.events.entries import TYPE_PREFIX, Entry, EntryData
 from drawdown.events.numbers import amount_of
 from drawdown.ledger.drawdown import spendable
-from drawdown.ledger.rows import row_of
+from drawdown.ledger.rows import decoded_wallet
 from drawdown.ledger.values import NEVER, Account, Grant, GrantTerms, Scope, Wallet
 from drawdown.portal.words import grouped, shown
 
@@ -114,7 +114,7 @@ class Line:
 
 def wallet_of(value: bytes, now_ms: int) -> WalletShown:
     """The wallet of a row of `balances`, at `now_ms`. Raises RecordError where it is none."""
-    wallet = row_of(value)
+    wallet = decoded_wallet(value)
     at_ms = max(now_ms, wallet.at_ms)
     return WalletShown(
         wallet.customer,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from drawdown.events.base import SPECVERSION, moment
+from drawdown.events.base import KEY_SEPARATOR, SPECVERSION, moment
 from drawdown.events.catalogue import (
     COMMANDS as COMMANDS_TOPIC,
 )
@@ -31,14 +31,18 @@ from drawdown.events.numbers import amount_text
 from drawdown.events.reasons import Reason
 from drawdown.events.structs import struct_of
 from drawdown.events.usage import UsageEvent
+from drawdown.ledger.book import HOLD
 from drawdown.ledger.decide import decide_command, decide_timer, refused
 from drawdown.ledger.evolve import evolve, evolve_wallet
-from drawdown.ledger.identity import command_key, usage_key
+from drawdown.ledger.held import evolve_hold
+from drawdown.ledger.holds import ended, ended_key, hold_named
+from drawdown.ledger.identity import command_key, usage_key, usage_result
 from drawdown.ledger.journal import Origin, Sealed, unseal
 from drawdown.ledger.outcome import Crossing, Decided, Moment
-from drawdown.ledger.replay import identity_of
+from drawdown.ledger.replay import remembered
 from drawdown.ledger.rows import Row, row_bytes, row_of
-from drawdown.ledger.usage import decide_usage, usage_answer, usage_refused, usage_result
+from drawdown.ledger.usage import decide_usage, usage_answer, usage_refused
+from drawdown.ledger.values import hold_key
 from drawdown.settlement.books import BookShelf
 from drawdown.stream.application import (
     COMMANDS,
@@ -83,11 +87,20 @@ class Settlement:
         if record.input == USAGE:
             event = decode_usage(record.value)
             self._check_key(record, event.subject, "subject")
-            return Item(record, event, (event.subject,), (usage_key(event),))
+            row_keys: tuple[str, ...] = (event.subject,)
+            named = event.data.get(HOLD)
+            if type(named) is str:
+                row_keys = (event.subject, hold_key(event.subject, named))
+            return Item(record, event, row_keys, (usage_key(event),))
         command = decode_command(record.value)
         self._check_key(record, command.customer, "customer")
-        key = command_key(command.customer, command.id)
-        return Item(record, command, (command.customer,), (key,))
+        customer = command.customer
+        key = command_key(customer, command.id)
+        hold = hold_named(command)
+        if hold is None:
+            return Item(record, command, (customer,), (key,))
+        row_keys = (customer, hold_key(customer, hold))
+        return Item(record, command, row_keys, (key, ended_key(customer, hold)))
 
     def _check_key(self, record: Record, customer: str, field: str) -> None:
         if record.key is None:
@@ -137,14 +150,14 @@ class Settlement:
         if answered:
             repeated = result is not None
             if result is None:
-                result = usage_result(decided.entries[0].entry)
+                result = usage_result(decided.entries[-1].entry)
             effects.answer(record, encode(usage_answer(event, result, now, repeated=repeated)))
 
     def _decide_command(
         self, item: Item, origin: Origin, view: View, effects: Effects, lag: Lag
     ) -> None:
         command: Command = item.content
-        (key,) = item.identity_keys
+        key = item.identity_keys[0]
         now = Moment(item.record.at_ms, lag.records, lag.age_ms, lag.taken_up_ms)
         try:
             decided = decide_command(view, command, key, origin, self._shelf.books, now)
@@ -158,14 +171,10 @@ class Settlement:
             effects.answer(item.record, encode(decided.answer))
 
     def fire(self, key: str, at_ms: int, view: View, effects: Effects) -> None:
-        row = view.row(key)
-        due_ms = None if row is None else self.due_ms(row)
-        if due_ms is None:
-            return
         now = Moment(at_ms)
-        origin = Origin(timer="expiry", due_ms=due_ms)
-        decided = decide_timer(view, key, origin, self._shelf.books, now)
-        self._apply(key, b"", decided, view, effects, now)
+        decided = decide_timer(view, key, self._shelf.books, now)
+        customer = key.partition(KEY_SEPARATOR)[0]
+        self._apply(customer, b"", decided, view, effects, now)
 
     # --- what came of it -----------------------------------------------------------------------
 
@@ -184,6 +193,8 @@ class Settlement:
             assert wallet is not None
             wallet = evolve_wallet(wallet, sealed)
             effects.journal(key, sealed.value)
+            if sealed.entry.hold is not None:
+                _apply_hold(sealed, sealed.entry.hold.id, view)
         if decided.entries:
             view.put(customer, wallet)
         if decided.identity is not None:
@@ -191,10 +202,10 @@ class Settlement:
         for crossing in decided.crossed:
             effects.tell(self._low_balance, key, _low_balance(customer, crossing, now))
         if decided.unpriced is not None:
-            sealed = decided.entries[0]
+            sealed = decided.entries[-1]
             effects.tell(self._notifications, key, _unpriced(customer, sealed, decided, now))
         if decided.overdrawn:
-            sealed = decided.entries[0]
+            sealed = decided.entries[-1]
             effects.tell(self._notifications, key, _overdrawn(customer, sealed, decided, now))
 
     # --- rows and recovery ---------------------------------------------------------------------
@@ -218,13 +229,21 @@ class Settlement:
         return self._identified(unseal(value), view)
 
     def _identified(self, sealed: Sealed, view: View) -> Folded:
-        identity = identity_of(sealed)
-        if identity is not None:
-            view.remember(*identity)
+        for key, value in remembered(sealed):
+            view.remember(key, value)
         origin = sealed.entry.origin
         if origin.topic is None:
             return Folded(None, 0, sealed.entry.at_ms)
         return Folded(INPUTS[origin.topic], origin.offset, sealed.entry.at_ms)
+
+
+def _apply_hold(sealed: Sealed, hold_id: str, view: View) -> None:
+    """The row of the hold an entry is about, and how it ended."""
+    key = hold_key(sealed.entry.customer, hold_id)
+    view.put(key, evolve_hold(view.row(key), sealed))
+    end = ended(sealed)
+    if end is not None:
+        view.remember(*end)
 
 
 def _identifier(header: bytes) -> str:

@@ -1,0 +1,84 @@
+"""The answer to a command that became an entry, from the entry alone.
+
+A store that was rebuilt from the journal gives the same answer to the same command again, and an
+allow can be shown with all it read for as long as its entry is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from drawdown.events.base import moment
+from drawdown.events.decisions import Decision, HoldState
+from drawdown.events.entries import HeldPart, HoldFacts
+from drawdown.events.numbers import amount_of, amount_text
+from drawdown.events.reasons import Reason
+from drawdown.events.structs import struct_of
+from drawdown.ledger.journal import Entry, Sealed
+
+COMMANDS: Final = {
+    "grant": "grant",
+    "terms": "set_terms",
+    "hold": "authorize",
+    "debit": "authorize",
+    "capture": "capture",
+    "release": "release",
+    "extend": "extend",
+}
+"""The command behind each kind of entry that a command causes."""
+
+_Decision = struct_of(Decision)
+_HoldState = struct_of(HoldState)
+_HeldPart: Callable[[str, str], HeldPart] = struct_of(HeldPart)
+
+
+def answer_of(sealed: Sealed) -> Decision:
+    """The answer to the command that caused an entry."""
+    entry = sealed.entry
+    assert entry.id is not None
+    command = COMMANDS[entry.kind]
+    hold = None if entry.hold is None else _hold_state(entry, entry.hold)
+    read, price = entry.read, entry.price
+    capped = entry.hold is not None and entry.hold.charge is not None
+    return _Decision(
+        kind="authorization" if command == "authorize" else "command",
+        id=entry.id,
+        customer=entry.customer,
+        command=command,
+        at=moment(entry.at_ms),
+        allowed=True,
+        reason=Reason.CAPTURE_EXCEEDS_HOLD if capped else Reason.OK,
+        asset=entry.asset,
+        amount=None if entry.asset is None else amount_text(entry.amount),
+        available={} if read is None or entry.asset is None else {entry.asset: read.available},
+        balance=None if entry.asset is None else amount_text(entry.after),
+        grant=None if entry.grant is None else entry.grant.id,
+        hold=hold,
+        rate=None if price is None else price.rate,
+        book=None if price is None else price.book,
+        book_offset=None if price is None else price.book_offset,
+        sequence=entry.sequence,
+        digest=sealed.digest,
+        usage_lag_records=None if read is None else read.usage_lag_records,
+        usage_lag_ms=None if read is None else read.usage_lag_ms,
+    )
+
+
+def _hold_state(entry: Entry, facts: HoldFacts) -> HoldState:
+    made = entry.kind == "hold"
+    returned = sum(amount_of(part.amount) for part in facts.returned)
+    uncharged = 0 if facts.charge is None else amount_of(facts.charge) - entry.amount
+    return _HoldState(
+        id=facts.id,
+        amount=facts.after,
+        expires_at=facts.expires_at,
+        closed=facts.closed,
+        allocations=[
+            _HeldPart(part.grant, amount_text(part.amount))
+            for part in (entry.slices if made else ())
+        ],
+        credit=amount_text(entry.credit) if made else "0",
+        returned=amount_text(returned + amount_of(facts.returned_credit)),
+        uncharged=amount_text(uncharged),
+    )
