@@ -47,14 +47,14 @@ BATCH_MEDIA: Final = "application/cloudevents-batch+json"
 @app.command(
     epilog="""\b
 Examples:
-  drawdown send acme llm.request model=gpt-5 input=500 cached_input=1500 output=400
-  drawdown send acme llm.request model=gpt-5 input=500 --id req-17 --time 2026-09-30T23:59:59Z
+  drawdown send acme llm model=gpt-5 input=500 cached_input=1500 output=400
+  drawdown send acme llm model=gpt-5 input=500 --id req-17 --time 2026-09-30T23:59:59Z
   drawdown send --file events.ndjson --wait
   zcat events.ndjson.gz | drawdown send --file -
 
 \b
 A file is a JSON array, one JSON object per line, or CSV with a header:
-  {"id": "req-17", "type": "llm.request", "customer": "acme", "data": {"model": "gpt-5", ...}}
+  {"id": "req-17", "type": "llm", "customer": "acme", "data": {"model": "gpt-5", ...}}
 
 Sending again is safe: an event is counted once by its id and source."""
 )

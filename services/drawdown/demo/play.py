@@ -47,6 +47,8 @@ class Played:
     """Customer and amount of every grant that was made, in order."""
     top_ups: int = 0
     decision_s: list[float] = field(default_factory=list)
+    """Of each question to the gateway, once it was asked: what waits for one of the `AT_ONCE`
+    connections is late, and shows in how long the play took."""
     published: int = 0
 
 
@@ -63,6 +65,7 @@ class Player:
         self._publisher = Publisher(cluster)
         self._gateway = gateway
         self._key = key
+        self._turns = asyncio.Semaphore(AT_ONCE)
         self._buying: dict[str, asyncio.Lock] = {}
 
     async def __aenter__(self) -> Player:
@@ -126,8 +129,7 @@ class Player:
         await self._publish(request, start_ms, [])
 
     async def _authorize(self, request: Request, denied: int) -> dict[str, Any]:
-        began = time.monotonic()
-        decision = await self._ask(
+        return await self._ask(
             "/v1/authorizations",
             {
                 "id": f"{self._run}-{request.id}-{denied}",
@@ -137,8 +139,6 @@ class Player:
                 "estimate": {"quantities": {"input": request.input, "output": OUTPUT_ESTIMATE}},
             },
         )
-        self.played.decision_s.append(time.monotonic() - began)
-        return decision
 
     async def _top_up(self, request: Request, decision: dict[str, Any]) -> None:
         """Count the denial, and buy, unless another request of the customer is buying already."""
@@ -161,8 +161,11 @@ class Player:
         body, deadline = encode(content), time.monotonic() + PATIENCE_S
         while True:
             try:
-                async with self._client.post(path, data=body) as response:
-                    status, answered = response.status, await response.read()
+                async with self._turns:
+                    began = time.monotonic()
+                    async with self._client.post(path, data=body) as response:
+                        status, answered = response.status, await response.read()
+                    self.played.decision_s.append(time.monotonic() - began)
             except (aiohttp.ClientConnectionError, TimeoutError) as error:
                 status, answered = 503, (str(error) or type(error).__name__).encode()
             if status < 300:

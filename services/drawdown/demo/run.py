@@ -66,6 +66,8 @@ class Result:
     lag_ms_p99: float = 0.0
     authorize_ms_p50: float = 0.0
     authorize_ms_p99: float = 0.0
+    played_s: float = 0.0
+    """How long the live play took, to the last debit."""
     mismatches: int = 0
     duplicates_ignored: int = 0
     denials: int = 0
@@ -222,6 +224,12 @@ class Demo:
                     killer.join()
         self._fill(player.played)
         self.result.live_events_per_second = round(total / took_s)
+        self.result.played_s = round(took_s, 1)
+        if took_s > self._seconds * 1.25:
+            self._say(
+                f"\nplayed in {took_s:.0f} s, not {self._seconds}: this machine was too busy for"
+                " the trace's pace"
+            )
         if not drawn:
             self._say(screen.line())
         self._say_margins()

@@ -26,7 +26,7 @@ EVENT: Final = {
     "specversion": "1.0",
     "id": "01JC9X2M7Q",
     "source": "chat",
-    "type": "llm.request",
+    "type": "llm",
     "subject": "acme",
     "time": "2026-11-03T09:30:00Z",
     "data": {
@@ -262,7 +262,7 @@ def events_body() -> dict[str, Any]:
                         "one": {
                             "value": {
                                 "id": "42",
-                                "type": "llm.request",
+                                "type": "llm",
                                 "customer": "acme",
                                 "data": EVENT["data"],
                             }
