@@ -203,21 +203,6 @@ def test_15_elevenlabs_characters() -> None:
     assert till.balance("ada") == "-0.9876"
 
 
-def test_22_gpu_hours_by_the_second() -> None:
-    """2.99 an hour; a window of 60 s, 24 s of it run. The hold itself is not the ledger's yet."""
-    gpu = Meter(id="gpu", event_types=["gpu"], fields={"seconds": "seconds"})
-    price = PerUnit(quantity="seconds", price="2.99", per=3600)
-    till = Till(
-        price_book(meters=[gpu], rates=[Rate(id="gpu", meter="gpu", asset="USD", price=price)])
-    )
-    till.grant("ada", "1", "g")
-    window = till.authorize("ada", meter="gpu", estimate={"quantities": {"seconds": 60}})
-    assert window.amount == "0.049833333333"
-    till.use("ada", type="gpu", seconds=24)
-    data = till.entries("ada")[-1]["data"]
-    assert (data["amount"], data["price"]["rounding"]) == ("0.019933333333", "half_even:12")
-
-
 def test_23_stigg_the_order() -> None:
     till = Till()
     till.grant("ada", "50", "A", priority=1)
@@ -278,3 +263,103 @@ def test_37_promotional_and_paid_credits() -> None:
     revenue, cost = Decimal(wallet["revenue"]), Decimal(wallet["cost"])
     assert (revenue, cost) == (Decimal("0.50"), Decimal("0.60"))
     assert (revenue - cost, (revenue - cost) / revenue) == (Decimal("-0.10"), Decimal("-0.2"))
+
+
+# --- with holds ----------------------------------------------------------------------------------
+
+
+def test_4_replit_effort_priced_after_the_work() -> None:
+    """$25; debits 0.18 and 0.06; hold 5.00, capture 4.75: 0.25 is back in the same grant."""
+    till = Till()
+    till.grant("ada", "25", "g")
+    till.use("ada", "0.18")
+    assert till.balance("ada") == "24.82"
+    till.use("ada", "0.06")
+    assert till.balance("ada") == "24.76"
+    assert till.authorize("ada", 5, require="hold", hold={"hold_id": "h"}).allowed
+    assert till.account("ada")["available"] == "19.76"
+    till.command("capture", "ada", hold_id="h", amount="4.75")
+    assert till.account("ada")["available"] == "20.01"
+    assert till.left("ada") == {"g": "20.01"}
+    assert till.entries("ada")[-1]["data"]["hold"]["returned"] == [{"grant": "g", "amount": "0.25"}]
+    assert till.wrongs() == []
+
+
+@pytest.mark.parametrize(
+    ("ran_s", "policy", "debited", "overdrawn"),
+    [(10, "allow", "10", "0"), (9, "allow", "9.9", "0"), (12, "allow", "12", "2"),
+     (12, "cap", "10", "0")],
+)  # fmt: skip
+def test_20_a_hundred_agents_and_ten_dollars(
+    ran_s: int, policy: str, debited: str, overdrawn: str
+) -> None:
+    """Gemini prepay: $10, 100 agents at $0.02 a second, each asking for 10 s at a time. With 10 min
+    of lag they could overshoot by 1,200; with holds by what the 50 in flight run beyond theirs."""
+    till = Till()
+    till.grant("ada", "10", "g")
+    till.command("set_terms", "ada", capture_policy=policy)
+    in_flight = []
+    while running := [
+        answer.hold.id
+        for _ in range(100)
+        if (answer := till.authorize("ada", "0.2", require="hold")).allowed
+    ]:
+        in_flight.append(len(running))
+        till.at_ms += ran_s * 1000
+        for hold_id in running:
+            till.use("ada", str(Decimal("0.02") * ran_s), hold=hold_id, final=True)
+    assert in_flight[0] == 50
+    account = till.account("ada")
+    assert (account["debited"], account.get("overdrawn", "0")) == (debited, overdrawn)
+    assert till.wrongs() == []
+
+
+def test_22_a_gpu_hour_held_for_a_minute_runs_24_seconds() -> None:
+    """GPU-hour 2.99: hold 0.049833..., capture 0.019933..., rounded once each at 12 places."""
+    till = Till(
+        price_book(
+            meters=[Meter(id="work", event_types=["work"], fields={"seconds": "seconds"})],
+            rates=[
+                Rate(
+                    id="gpu",
+                    meter="work",
+                    asset="USD",
+                    price=PerUnit(quantity="seconds", price="2.99", per=3600),
+                )
+            ],
+        )
+    )
+    till.grant("ada", "1", "g")
+    held = till.authorize(
+        "ada", require="hold", hold={"hold_id": "h"}, estimate={"quantities": {"seconds": 60}}
+    )
+    assert held.hold.amount == "0.049833333333"
+    till.command("capture", "ada", hold_id="h", quantities={"seconds": 24})
+    data = till.entries("ada")[-1]["data"]
+    assert data["amount"] == "0.019933333333"
+    assert data["price"]["rounding"] == "half_even:12"
+    assert data["hold"]["returned"] == [{"grant": "g", "amount": "0.0299"}]
+    assert till.balance("ada") == "0.980066666667"
+    assert till.wrongs() == []
+
+
+def test_35_ten_renders_at_once() -> None:
+    """A limit of 10 open holds: the eleventh is denied until one ends."""
+    till = Till()
+    till.grant("ada", "1000", "g")
+    till.command("set_terms", "ada", holds_max=10)
+
+    def render(number: int) -> Any:
+        terms = {"hold_id": f"render-{number}", "expires_in_s": 600}
+        return till.authorize("ada", 10, require="hold", hold=terms)
+
+    assert all(render(number).allowed for number in range(10))
+    denied = render(10)
+    assert (denied.allowed, denied.reason) == (False, "too_many_holds")
+    till.use("ada", 7, hold="render-3", final=True)
+    assert render(10).allowed
+    assert not render(11).allowed
+    till.tick(till.at_ms + 600_000)
+    assert render(11).allowed
+    assert till.wallet("ada")["holds"] == 1
+    assert till.wrongs() == []
