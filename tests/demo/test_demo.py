@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,12 @@ def test_every_balance_is_proved_though_settlement_is_killed(tmp_path: Path) -> 
     assert result["debited"] == "21.54025465"
     assert result["denials"] > 0
     assert result["low_balance_alerts"] > 0
+    # Holds: work that was authorized against a hold cannot overshoot; what was not, did.
+    assert result["holds"] > 500
+    over = {how: Decimal(amount) for how, amount in result["prepay_over"].items()}
+    assert over["held"] == 0
+    assert over["checked"] > 0
+    assert over["late"] > 1_000
     assert "costs more than it pays" in done.stderr
     assert "0 mismatches" in done.stderr
 

@@ -50,6 +50,8 @@ class Played:
     """Of each question to the gateway, once it was asked: what waits for one of the `AT_ONCE`
     connections is late, and shows in how long the play took."""
     published: int = 0
+    holds: dict[str, str] = field(default_factory=dict)
+    """By request: the hold its usage is captured from."""
 
 
 class Player:
@@ -75,7 +77,7 @@ class Player:
             self._gateway,
             headers={"Authorization": f"Bearer {self._key}", "Content-Type": "application/json"},
             timeout=aiohttp.ClientTimeout(total=None, sock_read=10.0, sock_connect=3.0),
-            connector=aiohttp.TCPConnector(limit=AT_ONCE),
+            connector=aiohttp.TCPConnector(limit=AT_ONCE + 8),
         )
         self._publisher.start()
         return self
@@ -84,8 +86,11 @@ class Player:
         await self._client.close()
         await self._publisher.stop()
 
-    async def grant(self, customer: str, amount: str, category: str, name: str) -> None:
-        """Grant USD, once: `name` makes the id. Included value is sold with the plan, at par."""
+    async def grant(
+        self, customer: str, amount: str, category: str, name: str, *, proved: bool = True
+    ) -> None:
+        """Grant USD, once: `name` makes the id. Included value is sold with the plan, at par. The
+        proof knows of the grants that are `proved`."""
         content = {
             "id": f"{self._run}-{name}",
             "asset": "USD",
@@ -93,8 +98,9 @@ class Player:
             "category": category,
             "cost_basis": "1",
         }
-        await self._ask(f"/v1/customers/{customer}/grants", content)
-        self.played.grants.append((customer, amount))
+        await self._ask(f"/v1/customers/{customer}/grants", content, asyncio.Semaphore())
+        if proved:
+            self.played.grants.append((customer, amount))
 
     async def play(self, requests: Sequence[Request], start_ms: int) -> None:
         """Play each request at its time, from `start_ms` on. Returns when all usage is published.
@@ -118,27 +124,49 @@ class Player:
 
     async def _run_one(self, request: Request, start_ms: int) -> None:
         denied = 0
+        estimate = {"input": request.input, "output": OUTPUT_ESTIMATE}
+        more = {"require": "hold"} if request.held else {}
+        buying = self._buying.setdefault(request.customer, asyncio.Lock())
         while True:
-            decision = await self._authorize(request, denied)
+            async with buying:  # nobody asks while their top-up is on its way
+                pass
+            decision = await self.authorize(
+                f"{request.id}-{denied}",
+                request.customer,
+                METER,
+                request.dimensions,
+                estimate,
+                more,
+            )
             if decision["allowed"]:
                 break
             await self._top_up(request, decision)
             denied += 1
         self.played.authorized += 1
+        if hold := decision.get("hold"):
+            self.played.holds[request.id] = hold["id"]
         self._watch.sent[request.id] = time.monotonic()
         await self._publish(request, start_ms, [])
 
-    async def _authorize(self, request: Request, denied: int) -> dict[str, Any]:
-        return await self._ask(
-            "/v1/authorizations",
-            {
-                "id": f"{self._run}-{request.id}-{denied}",
-                "customer": request.customer,
-                "meter": METER,
-                "dimensions": request.dimensions,
-                "estimate": {"quantities": {"input": request.input, "output": OUTPUT_ESTIMATE}},
-            },
-        )
+    async def authorize(
+        self,
+        name: str,
+        customer: str,
+        meter: str,
+        dimensions: dict[str, str],
+        quantities: dict[str, int],
+        more: dict[str, str],
+    ) -> dict[str, Any]:
+        """The gateway's decision; `name` makes the id. Raises DemoError."""
+        content = {
+            "id": f"{self._run}-{name}",
+            "customer": customer,
+            "meter": meter,
+            "dimensions": dimensions,
+            "estimate": {"quantities": quantities},
+            **more,
+        }
+        return await self._ask("/v1/authorizations", content)
 
     async def _top_up(self, request: Request, decision: dict[str, Any]) -> None:
         """Count the denial, and buy, unless another request of the customer is buying already."""
@@ -148,7 +176,7 @@ class Player:
             f"{customer} {request.feature}: {decision['reason']}, {decision.get('shortfall')} USD"
             " short"
         )
-        lock = self._buying.setdefault(customer, asyncio.Lock())
+        lock = self._buying[customer]
         if lock.locked():
             async with lock:  # who is waited for buys for both
                 return
@@ -156,12 +184,15 @@ class Player:
             played.top_ups += 1
             await self.grant(customer, TOP_UP, "paid", f"top-up-{played.top_ups}")
 
-    async def _ask(self, path: str, content: dict[str, Any]) -> dict[str, Any]:
-        """Ask until there is an answer: the same id gets the same decision, however often asked."""
+    async def _ask(
+        self, path: str, content: dict[str, Any], turns: asyncio.Semaphore | None = None
+    ) -> dict[str, Any]:
+        """Ask until there is an answer: the same id gets the same decision, however often asked.
+        Who has `turns` of its own does not wait for those of others: a payment goes first."""
         body, deadline = encode(content), time.monotonic() + PATIENCE_S
         while True:
             try:
-                async with self._turns:
+                async with turns or self._turns:
                     began = time.monotonic()
                     async with self._client.post(path, data=body) as response:
                         status, answered = response.status, await response.read()
@@ -178,20 +209,42 @@ class Player:
             await asyncio.sleep(0.1)
 
     async def _publish(self, request: Request, start_ms: int, headers: Headers) -> None:
-        value = encode(
-            {
-                "specversion": "1.0",
-                "id": request.id,
-                "source": f"demo/{self._run}",
-                "type": EVENT_TYPE,
-                "subject": request.customer,
-                "time": at_text(start_ms + request.offset_ms),
-                "data": {"input": request.input, "output": request.output, **request.dimensions},
-            }
+        data = {"input": request.input, "output": request.output, **request.dimensions}
+        if hold := self.played.holds.get(request.id):
+            data |= {"hold": hold, "final": True}
+        await self.report(
+            request.id,
+            request.customer,
+            EVENT_TYPE,
+            data,
+            start_ms + request.offset_ms,
+            headers,
         )
+
+    async def report(
+        self,
+        event_id: str,
+        customer: str,
+        event_type: str,
+        data: dict[str, Any],
+        at_ms: int | None,
+        headers: Headers | None = None,
+    ) -> None:
+        """Publish one use; returns when the cluster has it. Without `at_ms` its arrival counts."""
+        event: dict[str, Any] = {
+            "specversion": "1.0",
+            "id": event_id,
+            "source": f"demo/{self._run}",
+            "type": event_type,
+            "subject": customer,
+            "data": data,
+        }
+        if at_ms is not None:
+            event["time"] = at_text(at_ms)
+        value = encode(event)
         while True:
             try:
-                sent = self._publisher.send(self._topic, request.customer.encode(), value, headers)
+                sent = self._publisher.send(self._topic, customer.encode(), value, headers or [])
             except BusyError:
                 await asyncio.sleep(0.01)
             else:

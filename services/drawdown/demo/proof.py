@@ -27,7 +27,7 @@ MODEL_OF = {
     "review": "claude-sonnet-4-5",
 }
 TOKENS = {"input_cost_per_token": "ContextTokens", "output_cost_per_token": "GeneratedTokens"}
-TOTALS = ("balance", "granted", "debited", "cost")
+TOTALS = ("balance", "granted", "debited", "cost", "held")
 
 
 def customer_and_feature(place: int) -> tuple[str, str]:

@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from drawdown.demo import traffic
+from drawdown.demo import prepay, traffic
 from drawdown.demo.play import DemoError, Played, Player
 from drawdown.demo.screen import Screen, dollars, margin_cells
 from drawdown.demo.watch import Watch, quantile_ms
@@ -77,6 +77,10 @@ class Result:
     retried: int = 0
     settlement_killed: bool = False
     debited: str = "0"
+    holds: int = 0
+    """Requests of the live play that ran on a hold, and captured it."""
+    prepay_over: dict[str, str] = field(default_factory=dict)
+    """USD spent beyond what was paid, by how the agents were held back."""
     differences: dict[str, list[str]] = field(default_factory=dict)
 
     @property
@@ -142,6 +146,7 @@ class Demo:
             start_ms, change_ms = await loop.run_in_executor(None, self._publish_prices)
             await self._grant(player)
             await self._live(player, start_ms, change_ms)
+            await self._prepay(player)
             before = await self._wallets()
             self._rule("All of it once more, flat out: nothing may change")
             await self._again(player, start_ms)
@@ -233,6 +238,26 @@ class Demo:
         if not drawn:
             self._say(screen.line())
         self._say_margins()
+
+    async def _prepay(self, player: Player) -> None:
+        self._rule(
+            f"{prepay.PAID} USD prepaid, {prepay.AGENTS} agents at {traffic.AGENT_PRICE} USD a"
+            " second; a minute is played in a second (60 to 1)"
+        )
+        try:
+            outcomes = await prepay.Prepay(player, self._watch).play()
+        except* DemoError as group:
+            raise group.exceptions[0] from None
+        except* TimeoutError:
+            raise DemoError("what the agents used was not booked in time") from None
+        for found in outcomes:
+            denied = f"{found.denied} denied, {found.shortfall} USD short" if found.denied else ""
+            self._say(
+                f"  {found.how:<28}{found.steps:>6,} steps of a minute   {found.over:>8} USD over"
+                f"   {denied}"
+            )
+            self.result.prepay_over[found.customer.removeprefix("prepay-")] = found.over
+        self.result.holds = len(player.played.holds)
 
     def _killer(self, start_ms: int) -> threading.Thread | None:
         if self._kill is None:
@@ -396,6 +421,7 @@ def _totals(wallet: dict[str, Any]) -> dict[str, str]:
     account = next(a for a in wallet["accounts"] if a["asset"] == "USD")
     return {
         "balance": account["balance"],
+        "held": account.get("held", "0"),
         "granted": account.get("granted", "0"),
         "debited": account.get("debited", "0"),
         "cost": wallet.get("cost", "0"),

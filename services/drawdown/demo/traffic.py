@@ -15,7 +15,7 @@ from importlib.resources import files
 from typing import Final
 
 from drawdown.events.numbers import plain_text
-from drawdown.events.pricebook import PriceBook, Rate, TokenMap
+from drawdown.events.pricebook import Meter, PerUnit, PriceBook, Rate, TokenMap
 from drawdown.integrations.litellm import METER, catalogue, import_catalogue, model_prices
 
 TRACE: Final = ("azure-llm-2023", "AzureLLMInferenceTrace_code.csv")
@@ -32,12 +32,18 @@ MODELS: Final = {
     "agent": "gemini-2.5-pro",
     "review": "claude-sonnet-4-5",
 }
+HELD: Final = "agent"
+"""The feature whose requests are authorized with a hold."""
 MARKUP: Final = Decimal("0.3")
 REVIEW_FACTOR: Final = Decimal("0.8")
 """Price of the feature `review`, as a share of its cost."""
 CHEAPER_MODEL: Final = "gpt-5"
 CHEAPER_FACTOR: Final = Decimal("1.1")
 """Price of that model from the middle instant on, as a share of its cost."""
+
+AGENT_METER: Final = "agent.seconds"
+AGENT_PRICE: Final = "0.02"
+"""USD a second: what `prepay` plays with."""
 
 INCLUDED: Final = "0.25"
 BOUGHT: Final = "0.5"
@@ -63,6 +69,11 @@ class Request:
     output: int
     offset_ms: int
     """When, in milliseconds from the start of the play."""
+
+    @property
+    def held(self) -> bool:
+        """Whether its price is set aside while it runs: agents may take long."""
+        return self.feature == HELD
 
     @property
     def dimensions(self) -> dict[str, str]:
@@ -134,7 +145,22 @@ def book(version: str, *, cheaper: bool = False) -> PriceBook:
     model = MODELS["review"]
     match = {"model": model, "feature": "review"}
     rates.append(_rate("review", match, models[model], REVIEW_FACTOR))
-    return made.model_copy(update={"rates": rates, "thresholds": {"USD": THRESHOLDS}})
+    rates.append(
+        Rate(
+            id="agent",
+            meter=AGENT_METER,
+            asset="USD",
+            price=PerUnit(quantity="seconds", price=AGENT_PRICE),
+        )
+    )
+    agents = Meter(id=AGENT_METER, event_types=[AGENT_METER], fields={"seconds": "seconds"})
+    return made.model_copy(
+        update={
+            "rates": rates,
+            "meters": [*made.meters, agents],
+            "thresholds": {"USD": THRESHOLDS},
+        }
+    )
 
 
 def _rate(rate_id: str, match: dict[str, str], model: dict[str, object], factor: Decimal) -> Rate:

@@ -6,8 +6,10 @@ moment a usage event is handed to Kafka's client to the moment its debit can be 
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
+from bisect import bisect_right
 from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -22,11 +24,13 @@ from drawdown.events.catalogue import (
     Environment,
 )
 from drawdown.events.codec import decode_decision, decode_entry, decode_low_balance
+from drawdown.events.entries import TYPE_PREFIX
 from drawdown.events.numbers import amount_of
 from drawdown.stream import kafka
 from drawdown.stream.ports import Cluster
 
 RECENT: Final = 1000
+DEBITS: Final = frozenset({"debit", "capture"})
 
 
 @dataclass(slots=True)
@@ -73,6 +77,8 @@ class Watch:
             environment.topic(DEAD_LETTERS): self._dead_letter,
         }
         self._consumer = cluster.consumer(kafka.reader() | {"fetch.wait.max.ms": 10})
+        self._pasts: dict[str, list[tuple[float, int]]] = {}
+        """Of the customers that are followed: when which balance was seen."""
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="watch", daemon=True)
 
@@ -80,6 +86,22 @@ class Watch:
         """Begin at the end of every topic. Blocks up to 10 s a partition."""
         self._consumer.assign(self.ends())
         self._thread.start()
+
+    def follow(self, customer: str) -> None:
+        """Remember the balances of a customer from now on."""
+        self._pasts[customer] = [(time.monotonic(), 1)]
+
+    def balance_before(self, customer: str, seconds: float) -> int:
+        """The balance so long ago, in pico-USD; above zero before anything was seen."""
+        then = time.monotonic() - seconds
+        past = self._pasts[customer]
+        return past[max(bisect_right(past, then, key=lambda mark: mark[0]) - 1, 0)][1]
+
+    async def until_balance(self, customer: str, balance: int) -> None:
+        """Wait for a customer's balance to be this. Raises TimeoutError after 30 s."""
+        async with asyncio.timeout(30):
+            while self._pasts[customer][-1][1] != balance:
+                await asyncio.sleep(0.02)
 
     def stop(self) -> None:
         self._stop.set()
@@ -113,7 +135,9 @@ class Watch:
         entry = decode_entry(_value(message))
         seen, data = self.seen, entry.data
         seen.sequences[entry.subject] = data.sequence
-        if data.usage is None or data.id is None:
+        if (past := self._pasts.get(entry.subject)) is not None and data.after is not None:
+            past.append((now_s, amount_of(data.after)))
+        if data.usage is None or data.id is None or kind_of_entry(entry.type) not in DEBITS:
             return
         seen.debits += 1
         seen.debited += amount_of(data.amount or "0")
@@ -146,6 +170,11 @@ class Watch:
 
     def _dead_letter(self, _: Message, __: float) -> None:
         self.seen.dead_letters += 1
+
+
+def kind_of_entry(event_type: str) -> str:
+    """`debit`, `capture`, ... of an entry's type."""
+    return event_type.removeprefix(TYPE_PREFIX)
 
 
 def _value(message: Message) -> bytes:
