@@ -8,6 +8,7 @@ from pathlib import Path
 
 BENCHMARKS = {
     "throughput": "usage events per second of one settlement process, lag, memory",
+    "authorize": "milliseconds to a durable allow with a hold, over Kafka and through the gateway",
     "ledger": "microseconds per decision, pure, without Kafka",
 }
 

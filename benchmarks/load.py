@@ -1,7 +1,8 @@
 """The load, in a process of its own: `python -m benchmarks.load ...`, started by a benchmark.
 
 `grants` opens wallets; `flat` keeps the topic ahead of settlement by a bounded backlog; `paced`
-sends at a fixed rate, one customer after the other, and writes when each event was sent.
+sends at a fixed rate, one customer after the other, and writes when each event was sent; `steady`
+sends at a fixed rate to anyone; `pile` sends so many as fast as Kafka takes them.
 """
 
 from __future__ import annotations
@@ -125,6 +126,30 @@ def paced(sender: Sender, customers: int, seconds: float, rate: int, times: Path
     times.write_bytes(sent.tobytes())
 
 
+def steady(sender: Sender, customers: int, seconds: float, rate: int) -> None:
+    """So many a second, evenly, of customers at random."""
+    rng, start, sent = random.Random(3), time.monotonic(), 0
+    while (passed := time.monotonic() - start) < seconds:
+        now = now_text()
+        for _ in range(int(passed * rate) - sent):
+            sender.send(customer(int(rng.random() * customers)), now)
+            sent += 1
+        sender.producer.poll(0)
+        time.sleep(0.002)
+    sender.producer.flush(60)
+
+
+def pile(sender: Sender, customers: int, events: int) -> None:
+    """So many, as fast as Kafka takes them."""
+    rng, now = random.Random(4), now_text()
+    for number in range(events):
+        if number % 5_000 == 0:
+            now = now_text()
+            sender.producer.poll(0)
+        sender.send(customer(int(rng.random() * customers)), now)
+    sender.producer.flush(120)
+
+
 def lag_from(metrics: str, sender: Sender) -> Callable[[], float]:
     """How many events stand undecided: what was sent less what settlement says it decided."""
 
@@ -142,12 +167,13 @@ def lag_from(metrics: str, sender: Sender) -> Callable[[], float]:
 def main() -> int:
     """Parse and run."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("what", choices=("grants", "flat", "paced"))
+    parser.add_argument("what", choices=("grants", "flat", "paced", "steady", "pile"))
     parser.add_argument("--bootstrap", required=True)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--customers", type=int, required=True)
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--rate", type=int, default=5000)
+    parser.add_argument("--events", type=int, default=0)
     parser.add_argument("--metrics", default="")
     parser.add_argument("--times", type=Path)
     parser.add_argument("--source", default="bench")
@@ -157,6 +183,10 @@ def main() -> int:
         grants(sender, told.first, told.customers)
     elif told.what == "flat":
         flat(sender, told.customers, told.seconds, lag_from(told.metrics, sender))
+    elif told.what == "steady":
+        steady(sender, told.customers, told.seconds, told.rate)
+    elif told.what == "pile":
+        pile(sender, told.customers, told.events)
     else:
         paced(sender, told.customers, told.seconds, told.rate, told.times)
     return 0

@@ -15,7 +15,7 @@ from tests.web.live import http, serving
 from drawdown.access import Settings
 from drawdown.events.catalogue import Environment
 from drawdown.stream.memory import MemoryCluster
-from drawdown.web.app import body_of, make_app
+from drawdown.web.app import body_of, caller_of, make_app
 from drawdown.web.problems import ProblemError
 
 
@@ -23,6 +23,7 @@ from drawdown.web.problems import ProblemError
 class Service:
     client: httpx.Client
     state: dict[str, bool]
+    settings: Settings
 
     def get(self, path: str, **options: Any) -> httpx.Response:
         return self.client.get(path, **options)
@@ -45,6 +46,10 @@ def service() -> Iterator[Service]:
     async def echo(request: Request) -> Response:
         return Response(await body_of(request))
 
+    @app.post("/locked")
+    async def locked(request: Request) -> Response:
+        return Response(caller_of(request, "ingest").id)
+
     @app.get("/fault")
     async def fault() -> Response:
         raise RuntimeError("secret detail")
@@ -54,7 +59,7 @@ def service() -> Iterator[Service]:
         raise ProblemError(503, "no_decision", "not now", retry_after_s=2, extra={"id": "x"})
 
     with serving(app) as address, http(base_url=address) as client:
-        yield Service(client, state)
+        yield Service(client, state, settings)
 
 
 def assert_problem(answer: httpx.Response, status: int, code: str) -> None:
@@ -76,6 +81,16 @@ def test_a_problem_says_when_to_try_again(service: Service) -> None:
     assert_problem(answer, 503, "no_decision")
     assert answer.headers["retry-after"] == "2"
     assert answer.json()["id"] == "x"
+
+
+def test_a_key_is_not_called_unknown_before_all_keys_are_read(service: Service) -> None:
+    """A caller told 401 would not come back."""
+    key = {"Authorization": "Bearer drw_sk_aaaaaaaa_" + "a" * 32}
+    answer = service.client.post("/locked", headers=key)
+    assert_problem(answer, 503, "starting")
+    assert answer.headers["retry-after"] == "1"
+    service.settings.caught_up.set()
+    assert_problem(service.client.post("/locked", headers=key), 401, "unauthenticated")
 
 
 def test_each_request_has_an_id_its_own_or_the_callers(service: Service) -> None:

@@ -134,7 +134,7 @@ class Identified:
 
 
 def caller_of(request: Request, permission: str, customer: str | None = None) -> Caller:
-    """Who is asking. Raises ProblemError 401 or 403."""
+    """Who is asking. Raises ProblemError 401 or 403, and 503 while keys are still being read."""
     secret = _secret_of(request)
     if not secret:
         raise ProblemError(
@@ -144,6 +144,8 @@ def caller_of(request: Request, permission: str, customer: str | None = None) ->
         )
     settings: Settings = request.app.state.settings
     caller = settings.caller(secret, datetime.now(UTC))
+    if caller is None and not settings.caught_up.is_set():
+        raise ProblemError(503, "starting", "not every key is read yet", retry_after_s=1)
     if caller is None:
         raise ProblemError(401, "unauthenticated", "the key is unknown, revoked or expired")
     if caller.customer is not None and customer != caller.customer:
