@@ -58,7 +58,8 @@ def demo(
     if configured is not None:
         context.kafka()  # somebody must be there
         config.environment = f"demo-{secrets.token_hex(3)}"
-    console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
+    console = Console(stderr=True, quiet=quiet, highlight=False)
+    console.soft_wrap = not console.is_terminal  # a drawn table must fit
     steps = Steps(quiet)
     stack = Stack(config, configured)
     began = time.monotonic()

@@ -14,13 +14,14 @@ import typer
 
 from drawdown.cli import given
 from drawdown.cli.context import Context
+from drawdown.cli.decided import behind, decision_about, story
 from drawdown.cli.given import Customer, QueryUrl
-from drawdown.cli.history import Found, Wanted, find
+from drawdown.cli.history import Found, MissingError, Wanted, find
 from drawdown.cli.outcome import FAILED, USAGE, CommandError
 from drawdown.cli.price_lines import Sum, exact_text, worked_out
 from drawdown.cli.published import since
 from drawdown.cli.render import Json, pairs, show, show_json, show_table, tell_error, time_text
-from drawdown.cli.said import entry_kind
+from drawdown.cli.said import OUT, entry_kind
 from drawdown.cli.wallet import margin, scope_text
 from drawdown.events.base import timestamp_text
 from drawdown.events.codec import RecordError
@@ -32,6 +33,9 @@ from drawdown.settlement.publish import read_topic
 app = typer.Typer(rich_markup_mode=None)
 
 REPORTED: Final = "reported"
+PAID: Final = frozenset({"debit", "hold", "capture"})
+"""Kinds of entry whose amount is the sum of what was taken."""
+ABOVE: Final = {"allow": "what is used is taken too", "cap": "what is used is left uncharged"}
 
 
 @app.command(
@@ -41,6 +45,7 @@ Examples:
   drawdown explain acme 17             entry 17
   drawdown explain acme req-17         the entry of a usage event or a grant
   drawdown explain acme --id 17        where an event's id is a number
+  drawdown explain acme run-5          a hold, and what became of it; or why it was denied
 
 Exit code 1 where what was booked is not what the arithmetic gives."""
 )
@@ -59,16 +64,22 @@ def explain(
     query: QueryUrl = None,
     as_json: Json = False,
 ) -> None:
-    """Show how an entry's price came about, line by line.
+    """Show how an entry's price came about, line by line; or why something was denied.
 
     Quantities times prices, the sum, the rounding; the price book it is from; the cost and the
-    margin; and what was taken from which grant.
+    margin; what was taken from which grant; and of a hold what became of it. A denial or a check
+    is no entry: of its id, the last decision is told.
     """
     given.customer_id(customer)
     wanted = _wanted(entry, entry_id, source)
     context = Context()
-    with context.query(query) as door:
-        found = find(door, customer, wanted)
+    try:
+        with context.query(query) as door:
+            found = find(door, customer, wanted)
+    except MissingError:
+        if not _explain_decision(context, customer, wanted, as_json=as_json):
+            raise
+        return
     content = None
     price = found.entry["data"].get("price")
     if price is not None:
@@ -84,6 +95,25 @@ def explain(
         for problem in explained.problems:
             tell_error(problem)
         raise typer.Exit(FAILED)
+
+
+def _explain_decision(context: Context, customer: str, wanted: Wanted, *, as_json: bool) -> bool:
+    """Show what was decided about a command that is in no entry; False where nothing was."""
+    if wanted.id is None or wanted.source is not None:
+        return False
+    try:
+        cluster = context.kafka()
+    except CommandError:
+        return False  # the entry is what is missing, not Kafka
+    decision = decision_about(cluster, context.config.topics, customer, wanted.id)
+    if decision is None:
+        return False
+    if as_json:
+        show_json({"decision": decision})
+    else:
+        for line in story(decision):
+            show(line)
+    return True
 
 
 def _wanted(entry: str | None, entry_id: str | None, source: str | None) -> Wanted:
@@ -116,6 +146,8 @@ class Explained:
         self.entry = found.entry
         self.data: Mapping[str, Any] = found.entry["data"]
         self.kind = entry_kind(found.entry)
+        self.hold: Mapping[str, Any] = self.data.get("hold") or {}
+        self.since = found.since
         self.content = content
         self.price: Sum | None = None
         self.cost: Sum | None = None
@@ -149,20 +181,35 @@ class Explained:
         """An amount of the entry; nothing is zero."""
         return str(self.data.get(field) or "0")
 
+    @property
+    def moved(self) -> int:
+        """By how much the balance changed: what a hold had was not in it any more."""
+        amount = amount_of(self.amount("amount"))
+        if self.kind == "capture":
+            return self.of_hold("taken") + self.of_hold("returned") - amount
+        return -amount if self.kind in OUT else amount
+
+    def of_hold(self, name: str) -> int:
+        """What the hold gave: `taken` by a capture, or `returned`."""
+        parts = sum(amount_of(part["amount"]) for part in self.hold.get(name, ()))
+        return parts + amount_of(self.hold.get(f"{name}_credit", "0"))
+
     def _work_out(self) -> None:
-        usage, price = self.data.get("usage"), self.data.get("price")
+        usage, price = self.data.get("usage") or self.hold.get("use"), self.data.get("price")
         if usage is None or price is None:
             return
+        if price.get("rounding") is None and not price.get("unpriced"):
+            return  # an amount was stated, and nothing was priced
         if self.content is None:
             self.problems.append(
                 f"price book {price['book']!r} is not on its topic: the price cannot be worked out"
             )
             return
         self.price = self._sum(price.get("rate"), self.content.prices, usage["quantities"])
-        if self.price is not None and self.price.charge != amount_of(self.amount("amount")):
+        charged = str(self.hold.get("charge") or self.amount("amount"))
+        if self.price is not None and self.price.charge != amount_of(charged):
             self.problems.append(
-                f"the entry says {self.amount('amount')}, the arithmetic gives"
-                f" {amount_text(self.price.charge)}"
+                f"the entry says {charged}, the arithmetic gives {amount_text(self.price.charge)}"
             )
         if price.get("cost_rate") == REPORTED:
             return
@@ -189,13 +236,12 @@ class Explained:
         if self.data.get("amount") is None:
             return
         amount = amount_of(self.amount("amount"))
-        if self.kind == "debit":
+        if self.kind in PAID:
             paid = sum(amount_of(part.amount) for part in self.taken)
             paid += amount_of(self.amount("credit")) + amount_of(self.amount("overdrawn"))
             if paid != amount:
                 self.problems.append(f"{amount_text(paid)} was taken for {amount_text(amount)}")
-        moved = -amount if self.kind in ("debit", "lapse") else amount
-        if amount_of(self.amount("before")) + moved != amount_of(self.amount("after")):
+        if amount_of(self.amount("before")) + self.moved != amount_of(self.amount("after")):
             self.problems.append("the balance after is not the balance before and the amount")
 
     def as_json(self) -> dict[str, Any]:
@@ -215,6 +261,7 @@ class Explained:
             "cost": None if self.cost is None else self.cost.as_json(),
             "taken": [msgspec.to_builtins(part) for part in self.taken],
             "margin": amount_text(left),
+            "since": list(self.since),
             "problems": self.problems,
         }
 
@@ -234,15 +281,23 @@ def _show(explained: Explained) -> None:
         show(f"id          {data['id']}{source}")
     if data.get("reason"):
         show(f"reason      {data['reason']}")
-    if data.get("usage"):
+    if explained.hold:
+        _show_hold(explained)
+    if data.get("read"):
+        _show_read(data)
+    if data.get("usage") or explained.hold.get("use"):
         _show_usage(explained)
     if data.get("grant"):
         _show_grant(explained)
     if data.get("terms"):
         _show_terms(data["terms"])
-    if explained.taken or explained.kind == "debit":
+    if explained.taken or explained.kind in PAID:
         _show_taken(explained)
+    if explained.hold:
+        _show_parts(explained)
     _show_balance(explained)
+    if explained.hold:
+        _show_since(explained)
     if not explained.problems:
         show()
         show("checked: the arithmetic, the sums and the entry's digest are right", "green")
@@ -256,11 +311,64 @@ def _cause(data: Mapping[str, Any]) -> str:
     return f"{cause['topic']}[{cause.get('partition', 0)}]@{cause.get('offset', 0)}{key}"
 
 
+def _show_hold(explained: Explained) -> None:
+    hold, asset = explained.hold, explained.asset
+    state = "closed by this" if hold.get("closed") else f"until {time_text(hold['expires_at'])}"
+    show(f"hold        {hold['id']}: {hold['before']} -> {hold['after']} {asset} held, {state}")
+    if hold.get("charge"):
+        left = amount_of(hold["charge"]) - amount_of(explained.amount("amount"))
+        show(
+            f"uncharged   {amount_text(left)} {asset}: the customer's terms cap a capture at what"
+            " is held"
+        )
+
+
+def _show_read(data: Mapping[str, Any]) -> None:
+    read = data["read"]
+    show(f"allowed     {read['available']} {data['asset']} were available")
+    show(f"read        entry {data['sequence'] - 1}, {behind(read)}")
+
+
+def _show_parts(explained: Explained) -> None:
+    """From where a hold paid, and what went back."""
+    for name, what in (("taken", "of the hold"), ("returned", "given back")):
+        rows: list[tuple[object, ...]] = [
+            (f"  grant {part['grant']}", part["amount"]) for part in explained.hold.get(name, ())
+        ]
+        credit = explained.hold.get(f"{name}_credit", "0")
+        if credit != "0":
+            rows.append(("  on credit", credit))
+        if rows:
+            show()
+            show_table((what, ">amount"), rows)
+
+
+def _show_since(explained: Explained) -> None:
+    """What became of the hold."""
+    if explained.hold.get("closed"):
+        return
+    show()
+    for entry in explained.since:
+        data = entry["data"]
+        amount = f" of {data['amount']} {data['asset']}" if data.get("amount") else ""
+        closed = ", which closed it" if data["hold"].get("closed") else ""
+        show(
+            f"since       entry {data['sequence']}, {time_text(entry['time'])}:"
+            f" {entry_kind(entry)}{amount}{closed}"
+        )
+    if not any(entry["data"]["hold"].get("closed") for entry in explained.since):
+        show("since       it is open")
+
+
 def _show_usage(explained: Explained) -> None:
-    usage, price = explained.data["usage"], explained.data.get("price") or {}
-    show(f"used        {time_text(usage['time'])}")
+    price = explained.data.get("price") or {}
+    usage = explained.data.get("usage") or explained.hold["use"]
+    done = "used  " if explained.data.get("usage") else "for   "
+    show(f"{done}      {time_text(usage['time'])}")
     show(f"meter       {usage['meter']}: {pairs(usage['quantities'])}")
     show(f"dimensions  {pairs(usage['dimensions']) or '-'}")
+    if not price:
+        return  # an amount was captured, and nothing was priced
     show()
     commit = None if explained.content is None else explained.content.commit
     effect = ""
@@ -271,6 +379,8 @@ def _show_usage(explained: Explained) -> None:
         show(f"            no price: {price['unpriced']}; recorded, to be priced later")
     if explained.price is not None:
         _show_sum(explained.price, explained.price.rate.asset)
+    if not explained.data.get("usage"):
+        return  # nothing was used yet: it cost nothing
     show()
     if price.get("cost_rate") == REPORTED:
         show(f"cost        {explained.amount('cost')} {explained.reporting}, as the event reported")
@@ -331,6 +441,13 @@ def _show_terms(terms: Mapping[str, Any]) -> None:
         show(f"credit limit  {limit} {asset}")
     for asset, amounts in terms.get("thresholds", {}).items():
         show(f"tells below   {', '.join(amounts) or 'nothing'} {asset}")
+    if terms.get("capture_policy"):
+        show(f"above a hold  {ABOVE[terms['capture_policy']]}")
+    if terms.get("outage"):
+        outage = terms["outage"]
+        show(f"in an outage  runs up to {outage['amount']} {outage['asset']}")
+    if terms.get("holds_max") is not None:
+        show(f"open holds    {terms['holds_max']} at most")
 
 
 def _show_taken(explained: Explained) -> None:
@@ -349,10 +466,11 @@ def _show_taken(explained: Explained) -> None:
 def _show_balance(explained: Explained) -> None:
     data = explained.data
     if data.get("amount") is not None:
-        sign = "-" if explained.kind in ("debit", "lapse") else "+"
+        moved = explained.moved
+        sign = "-" if moved < 0 or (not moved and explained.kind in OUT) else "+"
         show()
         show(
-            f"balance     {explained.amount('before')} {sign} {data['amount']}"
+            f"balance     {explained.amount('before')} {sign} {amount_text(abs(moved))}"
             f" = {explained.amount('after')} {explained.asset}"
         )
     revenue, cost = explained.amount("revenue"), explained.amount("cost")

@@ -7,7 +7,7 @@ now, by taking back every entry since: no more is read than there is between the
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from shlex import quote
 from typing import Any, Final
@@ -39,6 +39,8 @@ class Wanted:
         if self.sequence is not None:
             return bool(data["sequence"] == self.sequence)
         if self.id is not None:
+            if self.source is None and self.id == _made(data):
+                return True
             return data.get("id") == self.id and self.source in (None, data.get("source"))
         return True
 
@@ -49,6 +51,12 @@ class Wanted:
         return f"entry of {self.id!r}{source}" if self.id is not None else "entry"
 
 
+def _made(data: Mapping[str, Any]) -> str | None:
+    """The id of the hold that an entry made: only that has what it is for."""
+    hold = data.get("hold")
+    return None if hold is None or "use" not in hold else str(hold["id"])
+
+
 @dataclass(frozen=True)
 class Found:
     """An entry, byte for byte and read, and its grants in pico-units."""
@@ -57,6 +65,8 @@ class Found:
     entry: Mapping[str, Any]
     before: Mapping[str, int]
     after: Mapping[str, int]
+    since: Sequence[Mapping[str, Any]] = ()
+    """What became of the hold it is about: younger entries, oldest first."""
 
 
 class _Page(msgspec.Struct):
@@ -66,6 +76,10 @@ class _Page(msgspec.Struct):
 
 
 _decode_page = msgspec.json.Decoder(_Page).decode
+
+
+class MissingError(CommandError):
+    """There is no such entry; perhaps there is a decision."""
 
 
 class NotYetError(Exception):
@@ -94,7 +108,7 @@ def find(door: Door, customer: str, wanted: Wanted) -> Found:
                 UNREACHABLE,
             )
         if not behind and waited_s > SETTLE_S:
-            raise CommandError(_missing(customer, wanted, last))
+            raise MissingError(_missing(customer, wanted, last))
         time.sleep(AGAIN_S)
 
 
@@ -113,6 +127,7 @@ def _search(door: Door, customer: str, wanted: Wanted, row: Mapping[str, Any]) -
     """The entry as far as the wallet row goes. Raises NotYetError."""
     left = {grant["id"]: amount_of(grant["remaining"]) for grant in row["grants"]}
     expected = row["sequence"]
+    of_holds: list[Mapping[str, Any]] = []
     for value in _newest_first(door, customer):
         entry = decode_any(value)
         data = entry["data"]
@@ -122,7 +137,9 @@ def _search(door: Door, customer: str, wanted: Wanted, row: Mapping[str, Any]) -
             raise NotYetError
         before = undone(left, data)
         if wanted.is_it(data):
-            return Found(value, entry, before, left)
+            return Found(value, entry, before, left, _since(data, of_holds))
+        if "hold" in data:
+            of_holds.append(entry)
         left = before
         expected -= 1
     if expected:
@@ -130,11 +147,28 @@ def _search(door: Door, customer: str, wanted: Wanted, row: Mapping[str, Any]) -
     return None
 
 
+def _since(
+    data: Mapping[str, Any], younger: Sequence[Mapping[str, Any]]
+) -> list[Mapping[str, Any]]:
+    hold = data.get("hold")
+    if hold is None:
+        return []
+    return [entry for entry in reversed(younger) if entry["data"]["hold"]["id"] == hold["id"]]
+
+
 def undone(left: Mapping[str, int], data: Mapping[str, Any]) -> dict[str, int]:
     """What the grants had before an entry, of what they have after it."""
     before = dict(left)
-    for part in data.get("allocations", ()):
-        before[part["grant"]] = before.get(part["grant"], 0) + amount_of(part["amount"])
+
+    def give(parts: Iterable[Mapping[str, str]], sign: int) -> None:
+        for part in parts:
+            before[part["grant"]] = before.get(part["grant"], 0) + sign * amount_of(part["amount"])
+
+    give(data.get("allocations", ()), 1)
+    hold = data.get("hold")
+    if hold is not None:  # what it had was not in what the grants had left
+        give(hold.get("taken", ()), -1)
+        give(hold.get("returned", ()), -1)
     grant = data.get("grant")
     if grant is not None:
         before.pop(grant["id"], None)

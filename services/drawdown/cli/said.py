@@ -13,8 +13,8 @@ from drawdown.events.entries import TYPE_PREFIX
 
 Json = Mapping[str, Any]
 
-OUT: Final = frozenset({"debit", "lapse"})
-"""Kinds of entry whose amount leaves the wallet."""
+OUT: Final = frozenset({"debit", "lapse", "hold", "capture"})
+"""Kinds of entry whose amount leaves the wallet, or is set aside."""
 
 
 def entry_kind(entry: Json) -> str:
@@ -35,13 +35,22 @@ def signed_amount(entry: Json) -> str | None:
 def entry_about(entry: Json) -> str:
     """What an entry is about, in one line."""
     data = entry["data"]
+    hold = data.get("hold")
     usage = data.get("usage")
+    if hold and not usage:
+        use = hold.get("use")
+        parts = ["hold", hold["id"]]
+        if use:
+            parts += [use["meter"], pairs(use["quantities"]), pairs(use["dimensions"])]
+        return "  ".join(part for part in [*parts, data.get("reason")] if part)
     if usage:
         parts = [usage["meter"], pairs(usage["quantities"]), pairs(usage["dimensions"])]
         if unpriced := data.get("price", {}).get("unpriced"):
             parts.append(f"({unpriced})")
         if data.get("overdrawn", "0") != "0":
             parts.append(f"({data['overdrawn']} overdrawn)")
+        if hold:
+            parts.append(f"(hold {hold['id']})")
         return "  ".join(part for part in parts if part)
     grant = data.get("grant")
     if grant:

@@ -284,6 +284,9 @@ def _command(command: Record) -> Text:
         about = (command["meter"], pairs(command.get("dimensions")), quantities, amount)
     elif kind == "grant":
         about = (f"{command['amount']} {command['asset']}", command.get("category", "paid"), "", "")
+    elif "hold_id" in command:
+        quantities = pairs(command.get("quantities"))
+        about = (f"hold {command['hold_id']}", command.get("amount") or "", quantities, "")
     else:
         limits, thresholds = command.get("credit_limits"), command.get("thresholds")
         amounts = {name: "|".join(texts) for name, texts in (thresholds or {}).items()}
@@ -304,6 +307,10 @@ def _entry(entry: Record) -> Text:
 
 
 def _row(row: Record) -> Text:
+    if row["row"] == "hold":
+        held = f"{row['held']} of {row['amount']} {row['asset']} held"
+        ends = f"until {time_text(row['expires_at'])}"
+        return Text(_words(f"#{row['sequence']}", "hold", row["id"], held, ends))
     accounts = [
         f"{account['balance']} {account['asset']}"
         + (f" ({account['held']} held)" if account.get("held", "0") != "0" else "")
