@@ -57,6 +57,7 @@ from drawdown.events.settings import ApiKey, CustomerToken
 from drawdown.events.structs import UNION_TAGS
 from drawdown.events.usage import UsageEvent
 from drawdown.gateway.app import create_app as gateway_app
+from drawdown.gateway.commands import HTTP_STATUS
 from drawdown.query.app import create_app as query_app
 from drawdown.stream.memory import MemoryCluster
 
@@ -310,7 +311,10 @@ def readme() -> str:
         )
         for topic in TOPICS
     ]
-    reasons = [(f"`{reason}`", meaning) for reason, meaning in MEANINGS.items()]
+    reasons = [
+        (f"`{reason}`", str(HTTP_STATUS[reason] or ""), meaning)
+        for reason, meaning in MEANINGS.items()
+    ]
     columns = ("topic", "holds", "key", "partitions", "cleanup", "kept", "records")
     return f"""# Schemas
 
@@ -330,9 +334,10 @@ On the cluster each name has the environment before it: `live.usage-events`.
 {_table(columns, topics)}
 ## Reason codes
 
-Decisions, dead letters and HTTP problems carry one of these.
+Decisions, dead letters and HTTP problems carry one of these. Over HTTP an answer is 200, also a
+denial, and 201 where a grant or a hold was made; what could not be done is a problem.
 
-{_table(("code", "what it means, and what to do"), reasons)}"""
+{_table(("code", "HTTP", "what it means, and what to do"), reasons)}"""
 
 
 def _kept(topic: Topic) -> str:

@@ -13,6 +13,10 @@ from tests.gateway.test_commands import alone
 from tests.gateway.test_events import problem
 from tests.web.live import Live, quoted, settling, until
 
+from drawdown.events.reasons import Reason
+from drawdown.gateway.commands import HTTP_STATUS
+from drawdown.web.problems import TITLES
+
 pytestmark = pytest.mark.kafka
 
 
@@ -49,6 +53,11 @@ def account(live: Live, customer: str, sequence: int) -> tuple[str, str, str]:
 def holds_of(live: Live, customer: str) -> list[str]:
     answer = live.query.get(f"/v1/customers/{quoted(customer)}/holds")
     return [row["id"] for row in answer.json()["data"]]
+
+
+def test_every_reason_has_its_status() -> None:
+    assert set(HTTP_STATUS) == set(Reason)
+    assert set(HTTP_STATUS.values()) - {None, 200} <= set(TITLES)
 
 
 def test_what_is_allowed_is_set_aside_until_it_is_captured(live: Live) -> None:
@@ -151,6 +160,7 @@ def test_a_hold_of_another_customer_is_never_found(live: Live) -> None:
     for what, more in (("capture", {"id": "x"}), ("release", {}), ("extend", {"expires_in_s": 60})):
         problem(act(live, what, "mine", customer=thief, **more), 404, "hold_unknown")
         problem(act(live, what, "none", customer=owner, **more), 404, "hold_unknown")
+        problem(act(live, what, "mine", customer="nobody", **more), 404, "hold_unknown")
     assert live.sequence(thief) == 1
 
 

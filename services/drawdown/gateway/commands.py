@@ -1,7 +1,7 @@
 """Commands over HTTP: from a body to a command, and from its decision to an answer.
 
-A denial is a successful answer. What could not be done is a problem, and `REFUSED_STATUS` is the
-whole list of which reason is which status.
+A denial is a successful answer. What could not be done is a problem, and `HTTP_STATUS` is the whole
+list of which reason is which status.
 """
 
 from __future__ import annotations
@@ -32,9 +32,21 @@ from drawdown.web.problems import ProblemError
 WAIT_S: Final = 5.0
 """How long a command's decision is waited for."""
 WAIT_S_MAX: Final = 30.0
+ANSWERED, UNEXPECTED = 200, 500
 
-REFUSED_STATUS: Final[Mapping[Reason, int]] = {
-    Reason.CONFLICT: 422,
+HTTP_STATUS: Final[Mapping[Reason, int | None]] = {
+    # An answer: allowed or done, or denied.
+    Reason.OK: 200,
+    Reason.DUPLICATE: 200,
+    Reason.CAPTURE_EXCEEDS_HOLD: 200,
+    Reason.INSUFFICIENT_BALANCE: 200,
+    Reason.UNKNOWN_CUSTOMER: 200,
+    Reason.UNPRICED: 200,
+    Reason.NO_PRICE_BOOK: 200,
+    Reason.BALANCE_STALE: 200,
+    Reason.TOO_MANY_HOLDS: 200,
+    # A problem: asked so, it cannot be done.
+    Reason.MALFORMED: 400,
     Reason.UNKNOWN_METER: 400,
     Reason.INVALID: 400,
     Reason.BAD_QUANTITY: 400,
@@ -48,9 +60,15 @@ REFUSED_STATUS: Final[Mapping[Reason, int]] = {
     Reason.HOLD_EXISTS: 409,
     Reason.HOLD_CLOSED: 409,
     Reason.HOLD_EXPIRED: 409,
+    Reason.OVERSIZED: 413,
+    Reason.CONFLICT: 422,
     Reason.DEADLINE_PASSED: 503,
+    # Of records on topics, which the gateway writes itself.
+    Reason.KEY_MISSING: None,
+    Reason.KEY_NOT_SUBJECT: None,
+    Reason.WRONG_PARTITION: None,
 }
-"""Reasons that are a problem, and its status. With any other, not allowed is a denial: 200."""
+"""The status of each reason over HTTP: all there are. A grant and a hold that was made are 201."""
 
 
 async def decided(
@@ -81,8 +99,8 @@ def _answer(value: bytes, done: int, with_hold: int) -> Response:
     """A decision as an answer: a denial is a success, a refusal a problem."""
     decision = decode_decision(value)
     reason = Reason(decision.reason)
-    status = REFUSED_STATUS.get(reason)
-    if not decision.allowed and status is not None:
+    status = HTTP_STATUS[reason] or UNEXPECTED
+    if not decision.allowed and status != ANSWERED:
         raise ProblemError(
             status,
             str(reason),
