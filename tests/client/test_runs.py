@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from tests.web.live import LIMIT_S, Live, until
@@ -11,6 +12,8 @@ from tests.web.live import LIMIT_S, Live, until
 from drawdown.client import Amount, AsyncClient, Client, Denied, HoldGoneError, RefusedError
 
 pytestmark = pytest.mark.kafka
+
+README = Path(__file__).parents[2] / "README.md"
 
 
 @pytest.fixture
@@ -98,7 +101,8 @@ def test_parts_of_a_stream_are_captured_as_they_come(live: Live, client: Client)
 
 def test_usage_of_a_run_that_outlived_its_hold_is_booked(live: Live, client: Client) -> None:
     customer = funded(live)
-    with client.authorize(customer, "responses", estimate={"responses": 5}, expires_in_s=1) as run:
+    with client.authorize(customer, "responses", estimate={"responses": 5}, expires_in_s=2) as run:
+        settled(live, customer, "60", held="60")
         settled(live, customer, "120")
         decision = run.capture({"responses": 2})
         assert decision is not None
@@ -177,3 +181,17 @@ def test_asyncio_runs_end_when_they_are_cancelled(live: Live) -> None:
 async def once(client: AsyncClient, customer: str) -> None:
     async with client.authorize(customer, "responses", estimate={"responses": 1}) as run:
         await run.capture({"responses": 1})
+
+
+def test_the_readmes_example_runs(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    customer = live.customer()
+    live.grant(customer, "USD", "1")
+    section = README.read_text().partition("## Authorize before it runs")[2]
+    example = section.partition("```python\n")[2].partition("```")[0]
+    monkeypatch.setenv("DRAWDOWN_KEY", live.key("authorize", "ingest"))
+    for said, here in (("http://127.0.0.1:8791", live.gateways[0]), ("acme", customer)):
+        assert said in example
+        example = example.replace(said, here)
+    exec(compile(example, "README.md", "exec"), {})
+    # 2,000 in at 1.25 and 4 out at 10 for a million.
+    until(lambda: live.balances(customer)["USD"]["available"] == "0.99746")
