@@ -13,6 +13,7 @@ from tests.support.till import Till, price_book
 from drawdown.cli import explain
 from drawdown.cli.decided import decision_about, story
 from drawdown.cli.history import MissingError, Wanted, find
+from drawdown.cli.said import entry_about, signed_amount
 from drawdown.settlement.books import BookReader, Content
 
 
@@ -157,3 +158,13 @@ def test_what_is_in_no_entry_is_missing(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr("drawdown.cli.history.SETTLE_S", 0.0)
     with pytest.raises(MissingError):
         find(TillsDoor(lived()), "ada", Wanted(id="denied"))  # type: ignore[arg-type]
+
+
+def test_a_line_of_the_history_moves_the_balance_by_what_its_entry_does() -> None:
+    entries = [json.loads(value) for value in lived().journal]
+    assert [(signed_amount(entry), entry_about(entry)) for entry in entries[2:6]] == [
+        ("-6 USD", "hold  h  work  units=6"),
+        (None, "hold  h"),
+        ("0 USD", "work  units=3  (3 captured of hold h)"),
+        ("+0.5 USD", "work  (2.5 captured of hold h)"),
+    ]

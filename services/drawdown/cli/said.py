@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from drawdown.cli.render import pairs
 from drawdown.events.entries import TYPE_PREFIX
+from drawdown.events.numbers import amount_of, amount_text
 
 Json = Mapping[str, Any]
 
@@ -23,11 +24,14 @@ def entry_kind(entry: Json) -> str:
 
 
 def signed_amount(entry: Json) -> str | None:
-    """What an entry moves, with its sign and asset; None where it moves nothing."""
+    """By how much an entry moves the balance, with its sign and asset; None where it has none."""
     data = entry["data"]
     amount = data.get("amount")
     if amount is None:
         return None
+    if "hold" in data:  # what a hold had was not in the balance any more
+        moved = amount_of(data["after"]) - amount_of(data["before"])
+        return f"{'+' if moved > 0 else ''}{amount_text(moved)} {data['asset']}"
     sign = "" if amount == "0" else "-" if entry_kind(entry) in OUT else "+"
     return f"{sign}{amount} {data['asset']}"
 
@@ -50,7 +54,7 @@ def entry_about(entry: Json) -> str:
         if data.get("overdrawn", "0") != "0":
             parts.append(f"({data['overdrawn']} overdrawn)")
         if hold:
-            parts.append(f"(hold {hold['id']})")
+            parts.append(f"({data['amount']} captured of hold {hold['id']})")
         return "  ".join(part for part in parts if part)
     grant = data.get("grant")
     if grant:

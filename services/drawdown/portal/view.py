@@ -215,6 +215,8 @@ def line_of(value: bytes) -> Line:
     sign = ""
     if before is not None and after is not None and before != after:
         sign = "+" if after > before else "-"
+    if data.hold is not None and before is not None and after is not None:
+        amount = after - before  # what a hold had was not in the balance any more
     dimensions = {} if data.usage is None else data.usage.dimensions
     tags = _tags(dimensions)
     return Line(
@@ -237,6 +239,8 @@ def line_of(value: bytes) -> Line:
 def _title(data: EntryData) -> str:
     if data.usage is not None:
         return data.usage.meter
+    if data.hold is not None:
+        return data.hold.id if data.hold.use is None else data.hold.use.meter
     if data.grant is not None:
         return data.grant.category
     if data.terms is not None:
@@ -279,6 +283,10 @@ def _facts(
         if price.rounding is not None:
             yield "rounding", price.rounding
     asset = data.asset or ""
+    if data.hold is not None:
+        yield "hold", data.hold.id
+        if data.usage is not None:
+            yield "captured", f"{shown(amount_of(data.amount or '0'), asset)} {asset}"
     for allocation in data.allocations:
         yield f"grant {allocation.grant}", f"{shown(amount_of(allocation.amount), asset)} {asset}"
     if amount_of(data.credit):
