@@ -113,6 +113,21 @@ def test_open_holds_are_listed_with_pages(live: Live) -> None:
     until(lambda: holds_of(live, customer) == ["b", "c"])
 
 
+def test_many_holds_do_not_stand_between_the_customers(live: Live) -> None:
+    first, second = funded(live, "1200"), funded(live)
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(lambda n: hold(live, first, f"h{n}").json(), range(80)))
+    live.await_entry(first, max(each["sequence"] for each in made))
+    found: list[str] = []
+    page: dict[str, Any] = {"next_cursor": ""}
+    while page["next_cursor"] is not None:
+        asked = {"limit": 7, "cursor": page["next_cursor"]}
+        page = live.query.get("/v1/customers", params=asked).json()
+        found += [row["customer"] for row in page["data"]]
+    assert found.count(first) == found.count(second) == 1
+    assert found == sorted(set(found))
+
+
 def test_usage_that_names_its_hold_captures_it(live: Live) -> None:
     customer = funded(live)
     hold(live, customer, "s", responses=4)

@@ -14,6 +14,7 @@ from tests.gateway.test_events import balance, granted, problem
 from tests.web.live import Live, until
 
 from drawdown.events.codec import encode
+from drawdown.gateway import answers, publisher
 
 pytestmark = pytest.mark.kafka
 
@@ -128,6 +129,34 @@ def test_what_is_not_decided_in_time_is_stored_and_says_so(live: Live) -> None:
             "rejected": [],
             "outcomes": [{"index": 0, "id": event["id"], "decision": None}],
         }
+
+
+def test_so_many_decisions_are_waited_for_and_no_more(
+    live: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    customer = granted(live)
+    monkeypatch.setattr(answers, "WAITING_MAX", 2)
+    refused = report(live, *(live.event(customer) for _ in range(3)))
+    problem(refused, 429, "busy")
+    assert int(refused.headers["retry-after"]) > 0
+    # Nothing of it was sent, and what is within the bound is.
+    assert report(live, live.event(customer), live.event(customer)).status_code == 200
+    until(lambda: balance(live, customer) == "456")
+    monkeypatch.setattr(answers, "WAITING_MAX", 0)
+    asked = {"customer": customer, "meter": "responses"}
+    problem(live.gateway.post("/v1/authorizations", json=asked), 429, "busy")
+
+
+def test_so_many_events_are_in_flight_and_no_more(
+    live: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    customer = granted(live)
+    monkeypatch.setattr(publisher, "IN_FLIGHT_MAX", 2)
+    events = [live.event(customer) for _ in range(3)]
+    refused = live.gateway.post("/v1/events", content=encode(events), headers=BATCH)
+    problem(refused, 429, "busy")
+    assert live.gateway.post("/v1/events", json=live.event(customer)).status_code == 202
+    until(lambda: balance(live, customer) == "468")
 
 
 def test_who_goes_away_is_not_waited_for(live: Live) -> None:
