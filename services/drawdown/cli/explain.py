@@ -14,7 +14,8 @@ import typer
 
 from drawdown.cli import given
 from drawdown.cli.context import Context
-from drawdown.cli.decided import behind, decision_about, story
+from drawdown.cli.decided import decision_about, story
+from drawdown.cli.explain_hold import show_hold, show_parts, show_read, show_since
 from drawdown.cli.given import Customer, QueryUrl
 from drawdown.cli.history import Found, MissingError, Wanted, find
 from drawdown.cli.outcome import FAILED, USAGE, CommandError
@@ -282,9 +283,9 @@ def _show(explained: Explained) -> None:
     if data.get("reason"):
         show(f"reason      {data['reason']}")
     if explained.hold:
-        _show_hold(explained)
+        show_hold(explained)
     if data.get("read"):
-        _show_read(data)
+        show_read(data)
     if data.get("usage") or explained.hold.get("use"):
         _show_usage(explained)
     if data.get("grant"):
@@ -294,10 +295,10 @@ def _show(explained: Explained) -> None:
     if explained.taken or explained.kind in PAID:
         _show_taken(explained)
     if explained.hold:
-        _show_parts(explained)
+        show_parts(explained)
     _show_balance(explained)
     if explained.hold:
-        _show_since(explained)
+        show_since(explained)
     if not explained.problems:
         show()
         show("checked: the arithmetic, the sums and the entry's digest are right", "green")
@@ -309,55 +310,6 @@ def _cause(data: Mapping[str, Any]) -> str:
         return f"timer {cause['timer']}, due {time_text(cause.get('due_at'))}"
     key = f", by key {data['actor']}" if data.get("actor") else ""
     return f"{cause['topic']}[{cause.get('partition', 0)}]@{cause.get('offset', 0)}{key}"
-
-
-def _show_hold(explained: Explained) -> None:
-    hold, asset = explained.hold, explained.asset
-    state = "closed by this" if hold.get("closed") else f"until {time_text(hold['expires_at'])}"
-    show(f"hold        {hold['id']}: {hold['before']} -> {hold['after']} {asset} held, {state}")
-    if hold.get("charge"):
-        left = amount_of(hold["charge"]) - amount_of(explained.amount("amount"))
-        show(
-            f"uncharged   {amount_text(left)} {asset}: the customer's terms cap a capture at what"
-            " is held"
-        )
-
-
-def _show_read(data: Mapping[str, Any]) -> None:
-    read = data["read"]
-    show(f"allowed     {read['available']} {data['asset']} were available")
-    show(f"read        entry {data['sequence'] - 1}, {behind(read)}")
-
-
-def _show_parts(explained: Explained) -> None:
-    """From where a hold paid, and what went back."""
-    for name, what in (("taken", "of the hold"), ("returned", "given back")):
-        rows: list[tuple[object, ...]] = [
-            (f"  grant {part['grant']}", part["amount"]) for part in explained.hold.get(name, ())
-        ]
-        credit = explained.hold.get(f"{name}_credit", "0")
-        if credit != "0":
-            rows.append(("  on credit", credit))
-        if rows:
-            show()
-            show_table((what, ">amount"), rows)
-
-
-def _show_since(explained: Explained) -> None:
-    """What became of the hold."""
-    if explained.hold.get("closed"):
-        return
-    show()
-    for entry in explained.since:
-        data = entry["data"]
-        amount = f" of {data['amount']} {data['asset']}" if data.get("amount") else ""
-        closed = ", which closed it" if data["hold"].get("closed") else ""
-        show(
-            f"since       entry {data['sequence']}, {time_text(entry['time'])}:"
-            f" {entry_kind(entry)}{amount}{closed}"
-        )
-    if not any(entry["data"]["hold"].get("closed") for entry in explained.since):
-        show("since       it is open")
 
 
 def _show_usage(explained: Explained) -> None:
