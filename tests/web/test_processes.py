@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import os
 import signal
 import socket
@@ -11,12 +12,14 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
 import pytest
-from tests.web.live import LIMIT_S, Live, http, prepare, until
+from tests.web.live import LIMIT_S, Live, bearer, http, prepare, until
 
+from drawdown.access import new_key, write_setting
 from drawdown.events.catalogue import Environment
 from drawdown.events.codec import encode
 
@@ -134,6 +137,30 @@ def test_a_gateway_that_is_told_to_stop_finishes_what_it_has_in_hand(
     assert b'{"accepted":1,"rejected":[]}' in answer
     assert gateway.process.wait(LIMIT_S) == 0
     live.await_entry(customer, 2)
+
+
+def test_who_waits_when_a_gateway_is_told_to_stop_is_answered_within_their_time(
+    live: Live, tmp_path: Path
+) -> None:
+    """No settlement runs here: they wait until their time is up, and the process ends then."""
+    environment = Environment("draining")
+    prepare(live.cluster, environment)
+    secret, record = new_key(("admin",), datetime.now(UTC))
+    write_setting(live.cluster, environment, "api_key", record.id, record)
+    headers = {**bearer(secret), "Request-Timeout": "1.5"}
+    asked = {"customer": "c", "meter": "responses"}
+    with (
+        service(live, "gateway", tmp_path, "draining") as gateway,
+        concurrent.futures.ThreadPoolExecutor(1) as pool,
+    ):
+        until(gateway.ready, 60.0)
+        door = f"{gateway.address}/v1/authorizations"
+        waiting = pool.submit(live.anyone.post, door, json=asked, headers=headers)
+        until(lambda: gateway.get("/readyz").json()["waiting"] == 1)
+        gateway.process.send_signal(signal.SIGTERM)
+        answer = waiting.result()
+        assert (answer.status_code, answer.json()["code"]) == (503, "no_decision")
+        assert gateway.process.wait(LIMIT_S) == 0
 
 
 def test_an_open_page_does_not_keep_the_query_service_from_stopping(
