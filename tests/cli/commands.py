@@ -136,13 +136,15 @@ class Drawdown:
         return self.ok(*arguments, "--json").json
 
     def settled(self, customer: str, sequence: int) -> Any:
-        """The wallet as it stands after an entry, once it is there."""
+        """The wallet as it stands after an entry, once both are there: rows and entries are
+        followed one beside the other."""
 
         def there() -> Any:
             ended = self("wallet", customer, "--json")
             if ended.code or ended.json["wallet"]["sequence"] < sequence:
                 return None
-            return ended.json
+            newest = max((each["data"]["sequence"] for each in ended.json["entries"]), default=0)
+            return ended.json if newest >= sequence else None
 
         return until(there)
 
