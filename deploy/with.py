@@ -66,9 +66,7 @@ def environment():
         return None
     say(f"making {folder.name}")
     # Debian keeps ensurepip in a package of its own: the pip that is there installs into it.
-    made = subprocess.run(
-        [sys.executable, "-m", "venv", "--without-pip", str(folder)], check=False
-    )
+    made = subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=False)
     if made.returncode:
         fail(f"python -m venv {folder.name} failed")
         return None
