@@ -68,6 +68,10 @@ def told(error: BaseException) -> CommandError | None:
         return CommandError(str(error), USAGE)
     if isinstance(error, KafkaException):
         return of_kafka(error.args[0])
+    if isinstance(error, TimeoutError):
+        return CommandError(
+            "Kafka did not answer in time: it is busy or away; see `drawdown status`", UNREACHABLE
+        )
     if isinstance(error, ONE_LINE):
         code = UNREACHABLE if "does not answer" in str(error) else FAILED
         return CommandError(str(error), code)
