@@ -275,9 +275,9 @@ class Worker:
         return frozenset(self._views)
 
     @property
-    def recovering(self) -> int:
-        """How many partitions are being recovered."""
-        return len(self._recoveries)
+    def recovering(self) -> dict[int, str]:
+        """The partitions that are being recovered, and what each does or waits for."""
+        return self._recoveries.doing()
 
     # --- a turn --------------------------------------------------------------------------------
 

@@ -38,6 +38,8 @@ log = logging.getLogger("drawdown.recovery")
 
 BATCH: Final = 2000
 """Entries folded between two writes of the store."""
+TELL_S: Final = 10.0
+"""A recovery that takes longer says what it waits for, so often."""
 NONE: Final = -1001
 """OFFSET_INVALID: the group has no offset here."""
 
@@ -152,6 +154,10 @@ class Recoveries:
             else:
                 running.error = KafkaException(error)
 
+    def doing(self) -> dict[int, str]:
+        """What each of them does or waits for, in words."""
+        return {partition: running.doing for partition, running in self._running.items()}
+
     def unassign(self, partition: int) -> None:
         mine = [p for p in self.reader.assignment() if p.partition == partition]
         if mine:
@@ -213,16 +219,37 @@ class _Recovery:
         self.at_end = False
         self.reading: str | None = None
         self.error: Exception | None = None
+        self.doing = ""
+        """What it does or waits for, in words, with what the broker last said to it."""
+        self._told_at = all_.clock.monotonic()
         self._work = self._run()
 
     def step(self) -> None:
         if self.error is not None:
             raise self.error
         self.finished = next(self._work, True)
+        now = self._all.clock.monotonic()
+        if not self.finished and now - self._told_at > TELL_S:
+            self._told_at = now
+            log.warning("partition %d: still recovering: %s", self._partition, self.doing)
+
+    def _asked(self, what: str, question: Callable[[], T]) -> Generator[bool, None, T]:
+        """The broker's answer, as soon as there is one: it may be away for a while."""
+        self.doing = what
+        while True:
+            try:
+                return question()
+            except KafkaException as error:
+                if not _passing(error):
+                    raise
+                self.doing = f"{what}: {error.args[0].str()}"
+            yield False
 
     def _run(self) -> Iterator[bool]:
         all_, layout, partition = self._all, self._all.layout, self._partition
-        committed = yield from _asked(lambda: self._lease.committed(partition, 0.5))  # 1
+        committed = yield from self._asked(
+            "asking for the committed offsets", lambda: self._lease.committed(partition, 0.5)
+        )  # 1
         high = yield from self._stable(layout.journal)  # 2, 3
         if self.view is None:
             self.view = all_.open_view(partition)
@@ -233,7 +260,9 @@ class _Recovery:
             all_.set_aside(partition, "its restore was not finished")
             self.view = all_.open_view(partition)
         if not fresh:
-            low, end = yield from _asked(lambda: all_.stable_end(layout.journal, partition))
+            low, end = yield from self._asked(
+                "asking for the journal's end", lambda: all_.stable_end(layout.journal, partition)
+            )
             position = self.view.store.positions.journal
             if not low <= position <= end:
                 self.view.store.close()
@@ -255,16 +284,21 @@ class _Recovery:
             yield from self._read_rows(high)
             yield from self._fold(self.view.store.positions.journal)
         yield from self._start_from(committed)  # 5
+        self.doing = "waiting for the client to begin with the partition"
         while not self._lease.place(partition, self.starts):  # 6
             yield False
 
     def _stable(self, topic: str) -> Generator[bool, None, int]:
         """The end of a topic's partition, when no transaction is open any more below it."""
         all_, partition = self._all, self._partition
-        high = yield from _asked(lambda: all_.high_watermark(topic, partition))
-        while (yield from _asked(lambda: all_.stable_end(topic, partition)))[1] < high:
+        what = f"asking for the end of {topic}"
+        high = yield from self._asked(what, lambda: all_.high_watermark(topic, partition))
+        while True:
+            _, end = yield from self._asked(what, lambda: all_.stable_end(topic, partition))
+            if end >= high:
+                return high
+            self.doing = f"an open transaction at {topic}[{partition}]@{end}, of {high}"
             yield False
-        return high
 
     def _read_rows(self, journal_end: int) -> Iterator[bool]:
         """Fill an empty store from `balances`, then its identities from the journal's tail."""
@@ -292,7 +326,10 @@ class _Recovery:
         view = self.view
         since_ms = max(all_.clock.now_ms() - all_.identities_ms, 0)
         since = TopicPartition(layout.journal, partition, since_ms)
-        (found,) = yield from _asked(lambda: all_.reader.offsets_for_times([since], 2.0))
+        (found,) = yield from self._asked(
+            "asking where the lateness window begins",
+            lambda: all_.reader.offsets_for_times([since], 2.0),
+        )
         if found.error is not None:
             raise KafkaException(found.error)
         start = found.offset
@@ -319,7 +356,9 @@ class _Recovery:
         all_, layout, partition = self._all, self._all.layout, self._partition
         assert self.view is not None
         view = self.view
-        high = yield from _asked(lambda: all_.high_watermark(layout.journal, partition))
+        high = yield from self._asked(
+            "asking for the journal's end", lambda: all_.high_watermark(layout.journal, partition)
+        )
         inputs = {USAGE: 0, COMMANDS: 0, **view.store.positions.inputs}
         for messages in self._messages(layout.journal, start, high):
             if not messages:
@@ -349,6 +388,7 @@ class _Recovery:
         """Read a topic's partition from an offset to its end; an empty list means: wait."""
         all_ = self._all
         self.reading = topic
+        self.doing = f"reading {topic}[{self._partition}] from {start} to {high}"
         self.inbox = []
         self.at_end = False
         if start != OFFSET_BEGINNING and start >= high:
@@ -379,7 +419,10 @@ class _Recovery:
                 # The group's offsets are gone (it had no member for 7 days) or never were: the
                 # journal knows how far it came.
                 topic = {USAGE: self._all.layout.usage, COMMANDS: self._all.layout.commands}[name]
-                low, _ = yield from _asked(partial(self._all.stable_end, topic, self._partition))
+                low, _ = yield from self._asked(
+                    f"asking for the beginning of {topic}",
+                    partial(self._all.stable_end, topic, self._partition),
+                )
                 self.starts[name] = max(highest, low)
             elif highest > offset:
                 raise RecoveryError(
@@ -389,17 +432,6 @@ class _Recovery:
                 )
             else:
                 self.starts[name] = offset
-
-
-def _asked(question: Callable[[], T]) -> Generator[bool, None, T]:
-    """The broker's answer, as soon as there is one: it may be away for a while."""
-    while True:
-        try:
-            return question()
-        except KafkaException as error:
-            if not _passing(error):
-                raise
-        yield False
 
 
 def _passing(error: KafkaException) -> bool:
