@@ -179,10 +179,10 @@ class Grant(Command):
 
 
 class Outage(StrictRecord):
-    """What a gateway may do for a customer while settlement cannot be reached.
+    """What a gateway may do for a customer while no decision can be had.
 
     `closed`: nothing runs. `open`: work runs up to `amount`, which is booked, as overdrawn where
-    nothing is left for it, when settlement is back.
+    nothing is left for it, when its usage arrives. Each gateway counts for itself.
     """
 
     mode: Literal["closed", "open"] = "closed"

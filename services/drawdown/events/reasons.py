@@ -33,6 +33,7 @@ class Reason(StrEnum):
     HOLD_CLOSED = "hold_closed"
     HOLD_EXPIRED = "hold_expired"
     CAPTURE_EXCEEDS_HOLD = "capture_exceeds_hold"
+    OUTAGE_OPEN = "outage_open"
     # dead letters
     MALFORMED = "malformed"
     OVERSIZED = "oversized"
@@ -97,6 +98,11 @@ MEANINGS: dict[Reason, str] = {
     Reason.CAPTURE_EXCEEDS_HOLD: (
         "Done, and no more than was held: the price was higher, and the customer's terms say `cap`."
         " `hold.uncharged` says by how much."
+    ),
+    Reason.OUTAGE_OPEN: (
+        "No decision could be had in time, and the customer's terms let work run in an outage: the"
+        " gateway allowed it itself. Nothing was read and nothing is held; report the usage as an"
+        " event, which is booked as any, overdrawn where nothing is left."
     ),
     Reason.MALFORMED: "Not a record of this topic: bad JSON, a missing field, a wrong type.",
     Reason.OVERSIZED: "Larger than 1 MiB. Send what is counted, not what was said.",

@@ -1,8 +1,8 @@
-"""The gateway: HTTP in. It holds no balance and decides nothing.
+"""The gateway: HTTP in. It holds no balance and decides nothing, but what may run in an outage.
 
 Usage events are answered 202 when the cluster has them, or with what they came to where the caller
 waits for it; a command waits for its decision. What cannot be had in time is answered 503, and the
-same id later gets the decision that was made.
+same id later gets the decision that was made; `outage` is the exception.
 """
 
 from __future__ import annotations
@@ -146,6 +146,7 @@ def create_app(cluster: Cluster, environment: Environment, instance: str) -> Fas
                 "The decision: `allowed`, or denied with `reason` and `shortfall`",
                 allowed=doors.ALLOWED,
                 denied=doors.DENIED,
+                outage=doors.OUTAGE,
             ),
             201: {
                 "model": Decision,
@@ -158,6 +159,9 @@ def create_app(cluster: Cluster, environment: Environment, instance: str) -> Fas
         """Allow or deny, against the balance as it is now. A denial is a successful answer.
 
         With `require: hold` what is allowed is set aside until it is captured, released or expires.
+        Where no decision can be had in time, terms with `outage` let it run without a hold, up to
+        their amount (`reason` is `outage_open`): if it says `estimate.amount` with `asset`, debits
+        nothing at once, and was waited for at least 1 s.
         """
         caller = caller_of(request, "authorize")
         content = with_id(command_in(await body_of(request)), request)

@@ -16,6 +16,7 @@ from fastapi import Request, Response
 
 from drawdown.events.base import timestamp_text
 from drawdown.events.codec import (
+    Command,
     RecordError,
     decode_any,
     decode_command,
@@ -23,9 +24,13 @@ from drawdown.events.codec import (
     encode,
     record_error,
 )
+from drawdown.events.commands import Authorize
+from drawdown.events.decisions import Decision
 from drawdown.events.reasons import Reason
-from drawdown.gateway.exchange import Gateway
+from drawdown.events.structs import struct_of
+from drawdown.gateway.exchange import Gateway, NoDecisionError
 from drawdown.gateway.intake import PLAIN
+from drawdown.gateway.outage import NotAllowedError
 from drawdown.web.bounds import while_there
 from drawdown.web.problems import ProblemError
 
@@ -45,6 +50,7 @@ HTTP_STATUS: Final[Mapping[Reason, int | None]] = {
     Reason.NO_PRICE_BOOK: 200,
     Reason.BALANCE_STALE: 200,
     Reason.TOO_MANY_HOLDS: 200,
+    Reason.OUTAGE_OPEN: 200,
     # A problem: asked so, it cannot be done.
     Reason.MALFORMED: 400,
     Reason.UNKNOWN_METER: 400,
@@ -91,13 +97,32 @@ async def decided(
     content.setdefault("deadline_at", timestamp_text(now + timedelta(seconds=wait_s)))
     value = encode(content)
     command = decode_command(value)
-    decision = await while_there(request, gateway.decide(command, value, actor, wait_s))
-    return _answer(decision, done, with_hold)
+    try:
+        answer = await while_there(request, gateway.decide(command, value, actor, wait_s))
+    except NoDecisionError as error:
+        return Response(_in_outage(gateway, command, wait_s, error), media_type=PLAIN)
+    decision = decode_decision(answer)
+    if decision.reason != Reason.DEADLINE_PASSED:
+        gateway.outages.allowances.decided(command.customer)
+    return _answer(answer, decision, done, with_hold)
 
 
-def _answer(value: bytes, done: int, with_hold: int) -> Response:
+def _in_outage(gateway: Gateway, command: Command, wait_s: float, error: NoDecisionError) -> bytes:
+    """The decision that lets an authorization run by the customer's terms for an outage. Raises
+    NoDecisionError."""
+    if not isinstance(command, _Authorize):
+        raise error
+    try:
+        return gateway.outages.allowances.allow(command, wait_s)
+    except NotAllowedError as why:
+        raise NoDecisionError(command.id, str(why)) from error
+
+
+_Authorize = struct_of(Authorize, checked=True)
+
+
+def _answer(value: bytes, decision: Decision, done: int, with_hold: int) -> Response:
     """A decision as an answer: a denial is a success, a refusal a problem."""
-    decision = decode_decision(value)
     reason = Reason(decision.reason)
     status = HTTP_STATUS[reason] or UNEXPECTED
     if not decision.allowed and status != ANSWERED:

@@ -122,6 +122,19 @@ DENIED: Final = {
     "shortfall": "0.0025",
     "available": {"USD": "0.01"},
 }
+OUTAGE: Final = {
+    "id": "run-4711",
+    "customer": "acme",
+    "command": "authorize",
+    "at": "2026-11-03T09:30:05.004Z",
+    "kind": "authorization",
+    "allowed": True,
+    "reason": "outage_open",
+    "detail": "no decision could be had in time; the terms let it run, nothing is held, and of"
+    " 5 USD for this outage 4.95 are left at this gateway",
+    "asset": "USD",
+    "amount": "0.05",
+}
 GRANTED: Final = {
     "kind": "command",
     "id": "invoice-1042",

@@ -19,10 +19,28 @@ from drawdown.events.catalogue import COMMANDS, USAGE_EVENTS, Environment
 from drawdown.events.codec import Command
 from drawdown.gateway.answers import Answers
 from drawdown.gateway.intake import Taken
+from drawdown.gateway.outage import Outages
 from drawdown.gateway.publisher import BusyError, NotSentError, Publisher, Sent
 from drawdown.stream.ports import Cluster, Headers
 from drawdown.web.bounds import busy
 from drawdown.web.problems import ProblemError
+
+
+class NoDecisionError(ProblemError):
+    """No decision could be had in time; whether one is made is not known."""
+
+    def __init__(self, id_: str, why: str | None = None) -> None:
+        detail = (
+            "no decision could be had in time; send the same id again: it gets the decision that"
+            " was made, or makes one"
+        )
+        super().__init__(
+            503,
+            "no_decision",
+            f"{detail} ({why})" if why else detail,
+            retry_after_s=1,
+            extra={"id": id_},
+        )
 
 
 class Gateway:
@@ -36,30 +54,35 @@ class Gateway:
         self.settings = Settings(cluster, environment)
         self.publisher = Publisher(cluster)
         self.answers = Answers(cluster, environment, self.instance)
+        self.outages = Outages(cluster, environment)
 
     @asynccontextmanager
     async def running(self, _: FastAPI) -> AsyncIterator[None]:
         self.settings.start()
         self.publisher.start()
         await self.answers.start()
+        await self.outages.start()
         try:
             yield
         finally:
+            await self.outages.stop()
             await self.answers.stop()
             await self.publisher.stop()
             self.settings.stop()
 
     def ready(self) -> tuple[bool, dict[str, Any]]:
         caught_up = self.settings.caught_up.is_set()
-        return self.answers.ready and caught_up, {
+        outages = self.outages.caught_up.is_set()
+        return self.answers.ready and caught_up and outages, {
             "answers": self.answers.ready,
             "settings": caught_up,
+            "outage_terms": outages,
             "in_flight": self.publisher.in_flight,
             "waiting": self.answers.waiting,
         }
 
     async def decide(self, command: Command, value: bytes, actor: str, wait_s: float) -> bytes:
-        """Send a command and wait for its decision. Raises ProblemError 429, 503."""
+        """Send a command and wait for its decision. Raises ProblemError 429, NoDecisionError."""
         with _refusing(), self.answers.expecting(1) as (attempt,):
             sent = self.publisher.send(
                 self.commands_topic,
@@ -75,14 +98,7 @@ class Gateway:
                         sent.result()
                     return await attempt.answer
             except (TimeoutError, NotSentError) as error:
-                raise ProblemError(
-                    503,
-                    "no_decision",
-                    "no decision could be had in time; send the same id again: it gets the"
-                    " decision that was made, or makes one",
-                    retry_after_s=1,
-                    extra={"id": command.id},
-                ) from error
+                raise NoDecisionError(command.id) from error
             finally:
                 sent.cancel()  # nobody is to be told any more that it failed
 
