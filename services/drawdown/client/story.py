@@ -2,7 +2,7 @@
 
 A run that was held is captured or released exactly once. Usage whose hold is gone when it is to be
 captured - it took longer than the hold lived - is reported as a usage event instead: what happened
-is booked.
+is booked. So is the usage of a run that was let through in an outage, which has no hold.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from drawdown.client.errors import Denied
 from drawdown.client.questions import Amount, Number, Quantities, Question
 from drawdown.events.codec import decode_decision
 from drawdown.events.decisions import Decision
+from drawdown.events.reasons import Reason
 
 ID_MAX: Final = 240
 """Of a run's id: those derived from it must stay below 256."""
@@ -65,6 +66,8 @@ class Story:
         if not decision.allowed:
             self.ended = True
             raise Denied(decision)
+        if decision.reason == Reason.OUTAGE_OPEN:
+            self.hold = False  # it runs by the terms for an outage: nothing was held for it
         self.ended = not self.hold
         return decision
 
