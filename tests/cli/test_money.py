@@ -123,6 +123,14 @@ def test_terms_set_limits_and_thresholds(stack: Drawdown) -> None:
     stack.ok("terms", "limits", "--threshold", "USD=none")
     assert stack.settled("limits", 4)["wallet"]["thresholds"]["USD"] == []
 
+    for given, outage in (
+        ("open:5", {"mode": "open", "amount": "5", "asset": "USD"}),
+        ("open:60:credit", {"mode": "open", "amount": "60", "asset": "credit"}),
+        ("closed", None),
+    ):
+        sequence = stack.json("terms", "limits", "--outage", given)["sequence"]
+        assert stack.settled("limits", sequence)["wallet"].get("outage") == outage
+
 
 @pytest.mark.parametrize(
     ("arguments", "says"),
@@ -131,6 +139,9 @@ def test_terms_set_limits_and_thresholds(stack: Drawdown) -> None:
         (("--credit-limit", "USD"), "--credit-limit: 'USD' is not NAME=VALUE"),
         (("--credit-limit", "USD=-1"), "--credit-limit USD: '-1' is no amount"),
         (("--threshold", "USD=low"), "--threshold USD: 'low' is no amount"),
+        (("--outage", "open"), "--outage: 'open' is neither closed nor open:AMOUNT"),
+        (("--outage", "shut:5"), "--outage: 'shut:5' is neither closed nor open:AMOUNT"),
+        (("--outage", "open:much"), "--outage: 'much' is no amount"),
     ],
 )
 def test_bad_terms(stack: Drawdown, arguments: tuple[str, ...], says: str) -> None:

@@ -91,6 +91,9 @@ def authorize(
 def _show(decision: Decision) -> None:
     if decision.allowed:
         show(Text("allowed", style="bold green"))
+        if decision.reason == Reason.OUTAGE_OPEN:
+            show(f"why        {decision.detail}")
+            return
     else:
         show(Text.assemble(("denied", "bold red"), f"     {decision.reason}"))
         show(f"why        {decision.detail or MEANINGS[Reason(decision.reason)]}")

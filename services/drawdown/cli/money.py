@@ -116,7 +116,10 @@ def grant(
 Examples:
   drawdown terms acme --credit-limit USD=100
   drawdown terms acme --threshold USD=10 --threshold USD=1
-  drawdown terms acme --threshold USD=none       none of its own: not even the book's"""
+  drawdown terms acme --threshold USD=none       none of its own: not even the book's
+  drawdown terms acme --outage open:5            runs up to 5 while nothing can be decided
+  drawdown terms acme --outage open:500:credit   of another asset than the reporting currency
+  drawdown terms acme --outage closed            nothing runs then (the default)"""
 )
 def terms(
     customer: Customer,
@@ -131,12 +134,20 @@ def terms(
             help="Tell when less than this is available; repeat for more; replaces the former.",
         ),
     ] = None,
+    outage: Annotated[
+        str | None,
+        typer.Option(
+            metavar="closed|open:AMOUNT[:ASSET]",
+            help="What a gateway lets run while no decision can be had.",
+        ),
+    ] = None,
     reason: Annotated[str | None, typer.Option(help="Is kept in the entry.")] = None,
     command_id: Annotated[str | None, typer.Option("--id", help="Names the command.")] = None,
     gateway: GatewayUrl = None,
     as_json: Json = False,
 ) -> None:
-    """Set credit limits and low-balance thresholds; what is not given stays as it is.
+    """Set credit limits, low-balance thresholds and what runs in an outage; what is not given stays
+    as it is.
 
     A crossing of a threshold from above is told once, on the topic low-balance.
     """
@@ -149,12 +160,16 @@ def terms(
         asset: _thresholds(asset, texts)
         for asset, texts in given.lists("--threshold", threshold).items()
     }
-    if not limits and not thresholds:
+    in_outage = None if outage is None else _outage(outage)
+    if not limits and not thresholds and in_outage is None:
         raise CommandError(
-            "nothing to change: give --credit-limit USD=100 or --threshold USD=10", USAGE
+            "nothing to change: give --credit-limit USD=100, --threshold USD=10 or --outage open:5",
+            USAGE,
         )
     id_ = _id("terms", command_id)
     content: dict[str, Any] = {"id": id_, "credit_limits": limits, "thresholds": thresholds}
+    if in_outage is not None:
+        content["outage"] = in_outage
     if reason is not None:
         content["reason"] = given.free_text("--reason", reason)
     path = f"/v1/customers/{in_path(customer)}/terms"
@@ -169,7 +184,28 @@ def terms(
         show(f"credit limit  {limit} {asset}")
     for asset, amounts in thresholds.items():
         show(f"thresholds    {', '.join(amounts) or NONE} {asset}")
+    if in_outage is not None:
+        show(f"in an outage  {_outage_in_words(in_outage)}")
     show(f"entry         {decision.sequence}")
+
+
+def _outage(text: str) -> dict[str, str]:
+    mode, _, rest = text.partition(":")
+    if text == "closed":
+        return {"mode": mode}
+    amount, colon, asset = rest.partition(":")
+    if mode != "open" or not amount:
+        raise CommandError(f"--outage: {text!r} is neither closed nor open:AMOUNT", USAGE)
+    found = {"mode": mode, "amount": given.amount("--outage", amount)}
+    if colon:
+        found["asset"] = given.name("--outage", asset)
+    return found
+
+
+def _outage_in_words(outage: dict[str, str]) -> str:
+    if outage["mode"] == "closed":
+        return "nothing runs"
+    return f"runs up to {outage['amount']} {outage.get('asset', '')}".rstrip()
 
 
 def _thresholds(asset: str, texts: list[str]) -> list[str]:
