@@ -2,7 +2,8 @@
 
 Arrivals are open-loop: the n-th question is due at n / rate whatever became of those before it, and
 its latency counts from when it was due, so that waiting counts. `kafka` asks over the topics and
-reads the decisions read_committed, `http` asks the gateway. The last line is one JSON object.
+reads the decisions read_committed, `http` asks the gateway, `postgres` and `redis` ask the peers
+over as many connections as `benchmarks/peers.py` says. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -11,14 +12,18 @@ import argparse
 import asyncio
 import itertools
 import json
+import queue
 import sys
 import threading
 import time
 from array import array
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import aiohttp
 from confluent_kafka import TopicPartition
 
+from benchmarks import peers
 from benchmarks.load import customer, now_text
 from benchmarks.world import PARTITIONS
 from drawdown.demo import traffic
@@ -43,6 +48,23 @@ def question(run: str, number: int, customers: int) -> tuple[str, dict[str, obje
         "estimate": {"quantities": {"input": 2000, "output": 500}},
         "require": "hold",
     }
+
+
+def arrivals(start: float, rate: float, total: int) -> Iterator[range]:
+    """Which questions are due, as time goes."""
+    number = 0
+    while number < total:
+        due = max(number, min(int((time.monotonic() - start) * rate) + 1, total))
+        yield range(number, due)
+        number = due
+        time.sleep(0.0005)
+
+
+def latencies(start: float, rate: float, answered: Sequence[float]) -> list[float]:
+    """Since each was due; of those that were answered, after the run's beginning."""
+    return [
+        at - (start + n / rate) for n, at in enumerate(answered) if at and n >= SETTLING_S * rate
+    ]
 
 
 def over_kafka(told: argparse.Namespace) -> list[float]:
@@ -77,28 +99,21 @@ def over_kafka(told: argparse.Namespace) -> list[float]:
 
     follower = threading.Thread(target=follow, name="answers")
     follower.start()
-    start, number = time.monotonic() + LEAD_S, 0
-    while number < total:
-        due = min(int((time.monotonic() - start) * told.rate) + 1, total)
-        for asked in range(number, max(number, due)):
+    start = time.monotonic() + LEAD_S
+    for due in arrivals(start, told.rate, total):
+        for asked in due:
             name, content = question(told.run, asked, told.customers)
             content |= {"type": "authorize", "time": now_text()}
             headers = [("reply_to", me), ("attempt_id", b"%d" % asked)]
             value = json.dumps(content).encode()
             producer.produce(told.questions, value, name.encode(), headers=headers)
-        number = max(number, due)
         producer.poll(0)
-        time.sleep(0.0005)
     producer.flush(30)
     done.wait(WAIT_S)
     done.set()
     follower.join()
     consumer.close()
-    return [
-        at - (start + n / told.rate)
-        for n, at in enumerate(answered)
-        if at and n >= SETTLING_S * told.rate
-    ]
+    return latencies(start, told.rate, answered)
 
 
 async def over_http(told: argparse.Namespace) -> list[float]:
@@ -131,15 +146,43 @@ async def over_http(told: argparse.Namespace) -> list[float]:
     return took
 
 
+def over_peer(told: argparse.Namespace) -> list[float]:
+    """The same of a peer; a question waits until a connection is free."""
+    total = int(told.seconds * told.rate)
+    answered = array("d", bytes(8 * total))
+    waiting: queue.SimpleQueue[int | None] = queue.SimpleQueue()
+
+    def work(client: peers.Client) -> None:
+        while (number := waiting.get()) is not None:
+            if client.hold(f"{told.run}-{number}", customer(number * 7919 % told.customers)):
+                answered[number] = time.monotonic()
+
+    clients = [peers.CLIENTS[told.what](told.socket) for _ in range(peers.CONNECTIONS)]
+    workers = [threading.Thread(target=work, args=(client,), daemon=True) for client in clients]
+    for worker in workers:
+        worker.start()
+    start = time.monotonic() + LEAD_S
+    for due in arrivals(start, told.rate, total):
+        for number in due:
+            waiting.put(number)
+    for _ in workers:
+        waiting.put(None)
+    end = time.monotonic() + WAIT_S
+    for worker in workers:
+        worker.join(max(0.0, end - time.monotonic()))
+    return latencies(start, told.rate, answered[:])
+
+
 def main() -> int:
     """Parse, ask, and say how long it took."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("what", choices=("kafka", "http"))
+    parser.add_argument("what", choices=("kafka", "http", *peers.CLIENTS))
     parser.add_argument("--bootstrap", default="")
     parser.add_argument("--questions", default="")
     parser.add_argument("--answers", default="")
     parser.add_argument("--gateway", default="")
     parser.add_argument("--key", default="")
+    parser.add_argument("--socket", type=Path, help="the folder of a peer's socket")
     parser.add_argument("--run", required=True, help="names the run; its questions' ids begin so")
     parser.add_argument("--rate", type=float, required=True)
     parser.add_argument("--seconds", type=float, required=True)
@@ -147,7 +190,12 @@ def main() -> int:
     told = parser.parse_args()
     if told.seconds <= SETTLING_S:
         parser.error(f"--seconds: more than {SETTLING_S:g}")
-    took = over_kafka(told) if told.what == "kafka" else asyncio.run(over_http(told))
+    if told.what == "kafka":
+        took = over_kafka(told)
+    elif told.what == "http":
+        took = asyncio.run(over_http(told))
+    else:
+        took = over_peer(told)
     counted = int(told.seconds * told.rate) - int(SETTLING_S * told.rate)
     print(json.dumps({"seconds": took, "lost": counted - len(took)}))
     return 0

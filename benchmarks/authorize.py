@@ -11,7 +11,9 @@ alone, to an echo that decides nothing over topics just like ours with one trans
 200 a second, to over Kafka. `max_rate_per_second`: the highest rate tried at which no answer was
 lost and p99 stayed below half a second. Holds are left open: they expire after 15 minutes.
 
-Postgres and Redis doing the same are not measured.
+`peers`: Postgres and Redis doing check-and-hold (`benchmarks/peers.py`) at the same rate, from as
+many wallets, with nothing beside them: to be read next to `alone_*`. One that is not installed is
+named there with the command that installs it.
 """
 
 from __future__ import annotations
@@ -24,14 +26,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from confluent_kafka.admin import NewTopic
 
-from benchmarks import echo
+from benchmarks import echo, peers
+from benchmarks.load import customer
 from benchmarks.machine import machine
 from benchmarks.world import ENVIRONMENT, PARTITIONS, BenchmarkError, World
 from drawdown.access import new_key, write_setting
@@ -42,7 +45,6 @@ from drawdown.events.catalogue import COMMANDS, DECISIONS
 HERE = Path(__file__).parent.parent
 SLOW_RATE, GATEWAY_RATE = 100, 200
 SUSTAINED_P99_MS = 500.0
-SKIPPED = ("postgres", "redis")
 
 _runs = itertools.count(1)
 
@@ -59,6 +61,9 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--backlog", type=int, default=1_000_000, help="0: no backlog run")
     parser.add_argument("--customers", type=int, default=10_000)
     parser.add_argument("--rates", type=int, nargs="*", default=[2_000, 3_000, 4_000, 5_000])
+    parser.add_argument(
+        "--peers", nargs="*", choices=tuple(peers.CLIENTS), default=list(peers.CLIENTS)
+    )
     parser.add_argument("--json", action="store_true")
     told = parser.parse_args(arguments)
     try:
@@ -124,6 +129,7 @@ class Bench:
             "ratio_to_empty_p50": median(a.p50 / e.p50 for a, e in zip(alone, empty, strict=True)),
             "ratio_to_empty_p99": median(a.p99 / e.p99 for a, e in zip(alone, empty, strict=True)),
         }
+        result["peers"] = self.peers()
         slow = [self.ours(SLOW_RATE) for _ in range(told.runs)]
         result["p50_ms_at_100_per_second"] = median(m.p50 for m in slow)
         pairs = [(self.http(GATEWAY_RATE), self.ours(GATEWAY_RATE)) for _ in range(told.runs)]
@@ -137,7 +143,6 @@ class Bench:
             result["backlog_p99_ms"] = round(behind.p99, 2)
             result["backlog_p99_ratio"] = round(behind.p99 / result["alone_p99_ms"], 2)
             result["lost"] = self._lost
-        result["skipped"] = list(SKIPPED)
         return result
 
     def beside_empty(self) -> tuple[list[Measured], list[Measured]]:
@@ -149,6 +154,32 @@ class Bench:
                 alone.append(self.ours(self._told.rate))
                 empty.append(self.echo(self._told.rate))
         return alone, empty
+
+    def peers(self) -> dict[str, dict[str, Any]]:
+        """Postgres and Redis, in turns; the first of each is not counted."""
+        told, result = self._told, dict[str, dict[str, Any]]()
+        wallets = [customer(number) for number in range(told.customers)]
+        with ExitStack() as stack:
+            sockets: dict[str, Path] = {}
+            for name in told.peers:
+                try:
+                    sockets[name] = stack.enter_context(peers.running(name, wallets))
+                except peers.Skipped as why:
+                    say(f"{name} skipped: {why}")
+                    result[name] = {"skipped": str(why)}
+            found: dict[str, list[Measured]] = {name: [] for name in sockets}
+            for _ in range(told.runs + 1):
+                for name, where in sockets.items():
+                    more = ("--socket", str(where))
+                    found[name].append(self._measured(name, told.rate, *more, what=""))
+        for name, measured in found.items():
+            result[name] = {
+                "p50_ms": median(m.p50 for m in measured[1:]),
+                "p99_ms": median(m.p99 for m in measured[1:]),
+                "rate": told.rate,
+                "lost": sum(m.lost for m in measured[1:]),
+            }
+        return result
 
     def beside_usage(self) -> Measured:
         told = self._told
