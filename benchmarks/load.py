@@ -97,7 +97,8 @@ def flat(sender: Sender, customers: int, seconds: float, behind: Callable[[], fl
     while time.monotonic() < end:
         room = AHEAD_MAX - behind()
         if room < AHEAD_MAX / 10:
-            sender.producer.poll(0.05)
+            sender.producer.poll(0)
+            time.sleep(0.5)  # asking settlement costs settlement
             continue
         now = now_text()
         for _ in range(min(int(room), 20_000)):
