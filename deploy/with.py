@@ -108,7 +108,9 @@ def install(python, kind):
         done = subprocess.run([*pip, "install", *quiet, *bar, *step], stdout=2, check=False)
         if done.returncode:
             return fail("pip could not install it: see above")
-    marker.write_text("\n".join({*there, wanted[kind]} & set(wanted.values())) + "\n")
+    # What the tests need contains what running needs, version for version.
+    done_now = wanted.values() if kind == "tests" else [wanted[kind]]
+    marker.write_text("\n".join({*there, *done_now} & set(wanted.values())) + "\n")
     say(f"installed in {time.monotonic() - began:.0f} s")
     return 0
 

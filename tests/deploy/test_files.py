@@ -41,6 +41,14 @@ def test_a_lock_has_what_the_project_names(name: str, extras: tuple[str, ...]) -
         assert re.sub(r"[._-]+", "-", found[0]).lower() in locked
 
 
+def test_the_lock_of_the_tests_has_all_of_the_other_version_for_version() -> None:
+    run, tests = (
+        set(re.findall(r"^[a-z0-9.-]+(?:\[.*\])?==\S+", (DEPLOY / name).read_text(), re.MULTILINE))
+        for name in LOCKS
+    )
+    assert run <= tests
+
+
 def test_the_compose_file_has_kafka_and_every_service_that_exists() -> None:
     compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
     commands = {service.get("command") for service in compose["services"].values()}

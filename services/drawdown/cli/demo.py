@@ -71,7 +71,7 @@ def demo(
         tell("", quiet=quiet)
         bootstrap = stack.home.bootstrap()
         cluster = configured or KafkaCluster(bootstrap or "")
-        gateway, query, key = stack.home.service("gateway"), stack.home.service("query"), None
+        gateway, query = stack.home.service("gateway"), stack.home.service("query")
         key = stack.home.key()
         if gateway is None or query is None or key is None:
             raise StackError(f"the services ended again: see {stack.home.logs}")

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from drawdown.cli.render import pairs
-from drawdown.events.entries import TYPE_PREFIX
+from drawdown.events.entries import kind_of_type
 from drawdown.events.numbers import amount_of, amount_text
 
 Json = Mapping[str, Any]
@@ -20,7 +20,7 @@ OUT: Final = frozenset({"debit", "lapse", "hold", "capture"})
 
 def entry_kind(entry: Json) -> str:
     """`grant`, `debit`, ..."""
-    return str(entry["type"]).removeprefix(TYPE_PREFIX)
+    return kind_of_type(str(entry["type"]))
 
 
 def signed_amount(entry: Json) -> str | None:

@@ -49,7 +49,6 @@ class Played:
     decision_s: list[float] = field(default_factory=list)
     """Of each question to the gateway, once it was asked: what waits for one of the `AT_ONCE`
     connections is late, and shows in how long the play took."""
-    published: int = 0
     holds: dict[str, str] = field(default_factory=dict)
     """By request: the hold its usage is captured from."""
 
@@ -196,7 +195,8 @@ class Player:
                     began = time.monotonic()
                     async with self._client.post(path, data=body) as response:
                         status, answered = response.status, await response.read()
-                    self.played.decision_s.append(time.monotonic() - began)
+                    if turns is None:  # a payment is no authorization
+                        self.played.decision_s.append(time.monotonic() - began)
             except (aiohttp.ClientConnectionError, TimeoutError) as error:
                 status, answered = 503, (str(error) or type(error).__name__).encode()
             if status < 300:
@@ -249,5 +249,4 @@ class Player:
                 await asyncio.sleep(0.01)
             else:
                 await sent
-                self.played.published += 1
                 return

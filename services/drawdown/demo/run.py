@@ -34,8 +34,8 @@ from drawdown.events.codec import decode_any, encode
 from drawdown.settlement.publish import publish
 from drawdown.stream.ports import Cluster
 
-LEAD_S: Final = 1.5
-"""From the last preparation to the first request."""
+LEAD_S: Final = 3.5
+"""From the first version of the prices to the first request: a second one and the grants fit in."""
 QUIET_S: Final = 60.0
 """Without any progress for so long, the demo gives up."""
 PRINT_S: Final = 2.0
@@ -172,7 +172,7 @@ class Demo:
             force=True,
         )
         second = traffic.book(f"demo-{self._run}-2", cheaper=True)
-        start_ms = time.time_ns() // 1_000_000 + int((LEAD_S + 2.0) * 1000)
+        start_ms = time.time_ns() // 1_000_000 + int(LEAD_S * 1000)
         change_ms = start_ms + self._seconds * 500
         publish(
             self._cluster,
@@ -293,8 +293,7 @@ class Demo:
         written = seen.debits - debits
         self._say(
             f"{seen.outcomes['duplicate']:,} of {total:,} recognized as duplicates in {took:.2f} s"
-            f" ({total / took:,.0f} a second); {written} journal entries"
-            " written"
+            f" ({total / took:,.0f} a second); {written} journal entries written"
         )
         if written:
             raise DemoError("duplicates changed the journal")

@@ -24,7 +24,7 @@ from drawdown.events.catalogue import (
     Environment,
 )
 from drawdown.events.codec import decode_decision, decode_entry, decode_low_balance
-from drawdown.events.entries import TYPE_PREFIX
+from drawdown.events.entries import kind_of_type
 from drawdown.events.numbers import amount_of
 from drawdown.stream import kafka
 from drawdown.stream.ports import Cluster
@@ -137,7 +137,7 @@ class Watch:
         seen.sequences[entry.subject] = data.sequence
         if (past := self._pasts.get(entry.subject)) is not None and data.after is not None:
             past.append((now_s, amount_of(data.after)))
-        if data.usage is None or data.id is None or kind_of_entry(entry.type) not in DEBITS:
+        if data.usage is None or data.id is None or kind_of_type(entry.type) not in DEBITS:
             return
         seen.debits += 1
         seen.debited += amount_of(data.amount or "0")
@@ -170,11 +170,6 @@ class Watch:
 
     def _dead_letter(self, _: Message, __: float) -> None:
         self.seen.dead_letters += 1
-
-
-def kind_of_entry(event_type: str) -> str:
-    """`debit`, `capture`, ... of an entry's type."""
-    return event_type.removeprefix(TYPE_PREFIX)
 
 
 def _value(message: Message) -> bytes:

@@ -45,6 +45,11 @@ TYPE_PREFIX: Final = "drawdown.entry."
 """What stands before the entry's kind in the event's type."""
 
 
+def kind_of_type(event_type: str) -> str:
+    """`debit`, `grant`, ... of an entry's type."""
+    return event_type.removeprefix(TYPE_PREFIX)
+
+
 class Cause(Record):
     """Why the entry exists: the record that was decided, or a timer that came due."""
 

@@ -22,6 +22,7 @@ from drawdown.events.entries import (
     ReadFacts,
     TermsFacts,
     UsageFacts,
+    kind_of_type,
 )
 from drawdown.events.numbers import amount_of, amount_text
 from drawdown.events.reasons import Reason
@@ -166,7 +167,7 @@ def unseal(value: bytes) -> Sealed:
     entry = Entry(
         customer=record.subject,
         sequence=data.sequence,
-        kind=record.type.removeprefix(TYPE_PREFIX),
+        kind=kind_of_type(record.type),
         at_ms=milliseconds(record.time),
         previous=data.previous,
         origin=Origin(

@@ -18,7 +18,7 @@ import msgspec
 
 from drawdown.events.base import moment
 from drawdown.events.codec import RecordError, decode_entry
-from drawdown.events.entries import TYPE_PREFIX, Entry, EntryData
+from drawdown.events.entries import Entry, EntryData, kind_of_type
 from drawdown.events.numbers import amount_of
 from drawdown.ledger.drawdown import spendable
 from drawdown.ledger.rows import decoded_wallet
@@ -207,7 +207,7 @@ def line_of(value: bytes) -> Line:
         entry = decode_entry(value)
     except RecordError:
         known = _decode_envelope(value)
-        return Line(known.data.sequence, known.type.removeprefix(TYPE_PREFIX), known.time)
+        return Line(known.data.sequence, kind_of_type(known.type), known.time)
     data = entry.data
     amount = None if data.amount is None else amount_of(data.amount)
     after = None if data.after is None else amount_of(data.after)
@@ -221,7 +221,7 @@ def line_of(value: bytes) -> Line:
     tags = _tags(dimensions)
     return Line(
         data.sequence,
-        entry.type.removeprefix(TYPE_PREFIX),
+        kind_of_type(entry.type),
         entry.time,
         _title(data),
         tags,
