@@ -213,3 +213,26 @@ def test_balances_need_not_hold_what_compaction_has_removed() -> None:
     desk.settle()
     assert (desk.balance("acme"), desk.balance("bolt")) == ("7", "9")
     assert stored(again) == published(desk)
+
+
+@pytest.mark.parametrize("point", ["produced", "offsets-sent"])
+def test_a_transaction_of_ours_that_a_broker_forgot_is_ended(point: str) -> None:
+    desk = Desk(partitions=2)
+    settler = desk.start()
+    for customer in ("acme", "bolt"):
+        desk.grant(customer, "10")
+    desk.settle()
+    for customer in ("acme", "bolt"):
+        desk.use(customer, input=1_000_000)
+    dies_at(desk, settler, point)
+    desk.cluster.forget_transaction(settler.worker._layout.transactional_id)
+    desk.pass_time(20)
+    ends = [desk.cluster.watermarks(ENVIRONMENT.topic(BALANCE_CHANGES), n) for n in range(2)]
+    assert all(stable < end for _, stable, end in ends)
+    again = settler.restart()
+    desk.pass_time(20)
+    desk.settle()
+    ends = [desk.cluster.watermarks(ENVIRONMENT.topic(BALANCE_CHANGES), n) for n in range(2)]
+    assert all(stable == end for _, stable, end in ends)
+    assert {desk.balance(customer) for customer in ("acme", "bolt")} == {"8"}
+    assert stored(again) == published(desk)

@@ -15,6 +15,8 @@ from drawdown.events.catalogue import (
     COMMANDS,
     DEAD_LETTERS,
     DECISIONS,
+    LOW_BALANCE,
+    NOTIFICATIONS,
     USAGE_EVENTS,
     Environment,
 )
@@ -46,6 +48,7 @@ def layout_of(environment: Environment, partitions: int, instance: str) -> Layou
         rows=environment.topic(BALANCES),
         answers=environment.topic(DECISIONS),
         dead_letters=environment.topic(DEAD_LETTERS),
+        notices=(environment.topic(LOW_BALANCE), environment.topic(NOTIFICATIONS)),
         partitions=partitions,
         group=f"{environment.name}.{GROUP}",
         instance=f"{GROUP}-{instance}",

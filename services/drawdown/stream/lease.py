@@ -27,8 +27,10 @@ from drawdown.stream.ports import Cluster, Consumer
 class LogUnreadableError(Exception):
     """An input cannot be read on from where it must be: retention took what was not decided."""
 
+    rule = "input-deleted"
+
     def __init__(self, partition: int, detail: str) -> None:
-        super().__init__(detail)
+        super().__init__(f"{self.rule}: {detail}")
         self.partition = partition
 
 

@@ -25,7 +25,7 @@ from concurrent.futures import Future
 from typing import Any, Final, Protocol
 
 import msgspec
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from drawdown.events.codec import RecordError
 from drawdown.events.reasons import Reason
@@ -46,8 +46,12 @@ log = logging.getLogger("drawdown.loop")
 
 KEYS_MAX: Final = 1 << 17
 """Keys whose partition is known without hashing them."""
+UNEXPECTED: Final = "unexpected"
+"""The runbook's entry for what stopped a partition and is none of the rules."""
 NEVER_MS: Final = 1 << 62
 TIMERS_WAIT_MS: Final = 100
+INITIALISE_S: Final = 1.0
+"""For the coordinator's answer, before anything else is looked after."""
 COMMANDS_MAX: Final = 500
 """Commands taken at once."""
 
@@ -87,7 +91,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """How long an identity is remembered: the lateness window and 5 minutes."""
     unknown_after_s: float = 1.0
     """A transactional call that took longer is unknown, whatever it answered. 5 s at RF 3."""
-    transaction_timeout_s: float = 10.0
+    transaction_timeout_s: float = 6.0
+    """For the answer to a transactional call: no longer than the broker lets a transaction be open,
+    and one second, since after that it is aborted whatever the answer would have been."""
 
 
 def settle_down() -> None:
@@ -101,6 +107,15 @@ def settle_down() -> None:
 
 class FencedError(Exception):
     """Another process has this one's name: it owns the partitions now, and this one must exit."""
+
+
+class TimerStillDueError(Exception):
+    """A timer fired and its row is due as before: it would fire for ever."""
+
+    rule = "timer-still-due"
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"{self.rule}: the timer of {key!r} fired and is still due")
 
 
 class CrashPoints(Protocol):
@@ -162,6 +177,8 @@ class Worker:
         self._topics = {USAGE: layout.usage, COMMANDS: layout.commands}
         # The name of a topic without the environment, as records state it.
         self._input_names = {name: topic.split(".", 1)[-1] for name, topic in self._topics.items()}
+        self._initialised = False
+        """Whether the broker knows our producer, and has ended what its predecessor left open."""
         self._producer = self._new_producer()
         self._lease = self._new_lease()
         self._successor: Future[GroupState] | None = None
@@ -254,12 +271,15 @@ class Worker:
             if record is not None
             else ""
         )
-        self.stopped[partition] = f"{type(error).__name__}: {error}{where}"
+        rule = getattr(error, "rule", UNEXPECTED)
+        what = str(error) if rule != UNEXPECTED else f"{rule}: {type(error).__name__}: {error}"
+        self.stopped[partition] = f"{what}{where}"
         log.critical(
-            "partition %d stopped%s: %s. The others go on. See deploy/runbook.md.",
+            "partition %d stopped%s: %s. The others go on. See deploy/runbook.md#%s",
             partition,
             where,
-            error,
+            what,
+            rule,
             exc_info=error,
         )
         self._lease.rest(partition)
@@ -290,10 +310,14 @@ class Worker:
         if self._successor is not None:
             self._come_back(self._successor)
             return 0
+        waiting = not self._initialised and not self._initialise()
         turn = _Turn(self._layout, self._input_names, self._clock.monotonic())
         if self._watchdog.rejoin_due(turn.started):
             self._lease.rejoin()
         try:
+            if waiting:
+                self._lease.beat()
+                return 0
             if len(self._recoveries):
                 self._recover()
             if not self._application.ready():
@@ -330,8 +354,47 @@ class Worker:
     def _recover(self) -> None:
         slice_s = self._budget.recover_s if self._views else 0.2
         self._recoveries.step(slice_s, self._recovered, self._stop)
+        if self._recoveries.hanging:
+            self._end_hanging()
         if not self._views:
             self._lease.beat()
+
+    def _end_hanging(self) -> None:
+        """End transactions of ours that a broker forgot.
+
+        A broker that was killed aborts what has timed out before it leads its partitions again, and
+        takes those without a leader for deleted ("likely deleted already and hence can be skipped",
+        seen with Kafka 4.3): the transaction counts as aborted, but its markers are never written,
+        so that readers stop there and the group's offsets stay pending, for ever. Another
+        transaction of the same producer writes them where it touches the same partitions. It is
+        aborted: what it touches them with is never seen.
+        """
+        hanging, self._recoveries.hanging = self._recoveries.hanging, set()
+        journal, usage = self._layout.journal, self._layout.usage
+        try:
+            for _, partition in hanging:
+                self._recoveries.high_watermark(journal, partition, 1.0)
+        except KafkaException:
+            return  # the broker is away: that is what was waited for
+        log.warning("transactions seem to hang at %s: ending those that are ours", sorted(hanging))
+        # The offset is that of a topic nobody reads with the group, should it count nevertheless.
+        held = [number for topic, number in hanging if topic == usage]
+        offsets = [TopicPartition(journal, number, 0) for number in held]
+        try:
+            self._producer.begin_transaction()
+            for topic, number in hanging:
+                if topic != usage:
+                    self._producer.produce(topic, b"", b"-", number)
+            if offsets:
+                self._producer.send_offsets_to_transaction(
+                    offsets,
+                    self._recoveries.reader.consumer_group_metadata(),
+                    self._config.transaction_timeout_s,
+                )
+            self._producer.flush(self._config.transaction_timeout_s)
+            self._producer.abort_transaction(self._config.transaction_timeout_s)
+        except KafkaException as error:
+            raise _UnknownError(f"ending hanging transactions: {error.args[0].str()}") from error
 
     def _gather(self, turn: _Turn) -> None:
         """Steps 1 to 3."""
@@ -478,7 +541,7 @@ class Worker:
                     row = view.row(timer.key)
                     still = None if row is None else self._application.due_ms(row)
                     if still is not None and still <= watermark:
-                        raise RuntimeError(f"the timer of {timer.key!r} fired and is still due")
+                        raise TimerStillDueError(timer.key)
                 except Exception as error:
                     self._stop(partition, error)
                     raise _DroppedError("stopped") from error
@@ -625,19 +688,24 @@ class Worker:
         self._cache.clear()
 
     def _new_producer(self) -> Producer:
-        producer = self._cluster.producer(
+        self._initialised = False
+        return self._cluster.producer(
             {**self._config.producer, "transactional.id": self._layout.transactional_id}
         )
-        while True:
-            try:
-                producer.init_transactions(self._config.transaction_timeout_s)
-            except KafkaException as error:
-                cause: KafkaError = error.args[0]
-                if cause.fatal() or not cause.retriable():
-                    raise
-                log.warning("waiting for the transaction coordinator: %s", cause.str())
-            else:
-                return producer
+
+    def _initialise(self) -> bool:
+        """Ask the coordinator for an epoch; False while it does not answer: the next turn goes on
+        asking, so that whoever wants this process to end is not kept waiting by a broker."""
+        try:
+            self._producer.init_transactions(INITIALISE_S)
+        except KafkaException as error:
+            cause: KafkaError = error.args[0]
+            if cause.fatal() or not cause.retriable():
+                raise
+            log.warning("waiting for the transaction coordinator: %s", cause.str())
+            return False
+        self._initialised = True
+        return True
 
     # --- after the commit ----------------------------------------------------------------------
 

@@ -8,8 +8,8 @@ starve the others. The order is what makes it right:
    other process's open transaction could still change them.
 2. The journal's high watermark is captured: of everything appended, not only of what is stable.
    (Up to the last stable offset alone, an open transaction's entries would be missed.)
-3. Wait until everything below it is stable, which a dead owner's open transaction delays by its
-   timeout.
+3. Wait until everything below it is stable, there and in the other outputs, which a dead owner's
+   open transaction delays by its timeout. One of our own that a broker forgot is ended (`hanging`).
 4. A store with a position folds the journal from there. An empty one first reads `balances` to its
    end: rows that contain every entry below the journal's end that was captured.
 5. The folded rows were checked as they came (sequence, digests, before and after); every cause
@@ -38,6 +38,8 @@ log = logging.getLogger("drawdown.recovery")
 
 BATCH: Final = 2000
 """Entries folded between two writes of the store."""
+HANGING_S: Final = 2.0
+"""After it, what is waited for may be a transaction of ours that nobody will end."""
 TELL_S: Final = 10.0
 """A recovery that takes longer says what it waits for, so often."""
 NONE: Final = -1001
@@ -85,6 +87,9 @@ class Recoveries:
         self._running: dict[int, _Recovery] = {}
         self.remaining: dict[int, int] = {}
         """Per partition: records still to be read, as far as known."""
+        self.hanging: set[tuple[str, int]] = set()
+        """Partitions in which a transaction has been open for long: of outputs, and of the usage
+        topic where it holds the group's offsets. For the worker to end, if they are its own."""
 
     def start(self, partition: int, lease: Lease, view: PartitionView | None) -> None:
         """Recover a partition; with `view` from the store that is open already."""
@@ -233,9 +238,13 @@ class _Recovery:
             self._told_at = now
             log.warning("partition %d: still recovering: %s", self._partition, self.doing)
 
-    def _asked(self, what: str, question: Callable[[], T]) -> Generator[bool, None, T]:
-        """The broker's answer, as soon as there is one: it may be away for a while."""
+    def _asked(
+        self, what: str, question: Callable[[], T], held: str | None = None
+    ) -> Generator[bool, None, T]:
+        """The broker's answer, as soon as there is one: it may be away for a while, or wait for the
+        end of a transaction that touched the topic `held`."""
         self.doing = what
+        patience = self._patience(held)
         while True:
             try:
                 return question()
@@ -243,14 +252,31 @@ class _Recovery:
                 if not _passing(error):
                     raise
                 self.doing = f"{what}: {error.args[0].str()}"
+            next(patience)
             yield False
+
+    def _patience(self, held: str | None) -> Iterator[None]:
+        """Looked at each time there is still no answer: after a while it may be that a transaction
+        hangs, and again so long after that."""
+        clock = self._all.clock
+        since = clock.monotonic()
+        while True:
+            now = clock.monotonic()
+            if held is not None and now - since > HANGING_S:
+                since = now
+                self._all.hanging.add((held, self._partition))
+            yield
 
     def _run(self) -> Iterator[bool]:
         all_, layout, partition = self._all, self._all.layout, self._partition
         committed = yield from self._asked(
-            "asking for the committed offsets", lambda: self._lease.committed(partition, 0.5)
+            "asking for the committed offsets",
+            lambda: self._lease.committed(partition, 0.5),
+            held=layout.usage,
         )  # 1
         high = yield from self._stable(layout.journal)  # 2, 3
+        for topic in layout.outputs[1:]:
+            yield from self._stable(topic)
         if self.view is None:
             self.view = all_.open_view(partition)
         fresh = self.view.store.positions == Positions()
@@ -293,11 +319,13 @@ class _Recovery:
         all_, partition = self._all, self._partition
         what = f"asking for the end of {topic}"
         high = yield from self._asked(what, lambda: all_.high_watermark(topic, partition))
+        patience = self._patience(topic)
         while True:
             _, end = yield from self._asked(what, lambda: all_.stable_end(topic, partition))
             if end >= high:
                 return high
             self.doing = f"an open transaction at {topic}[{partition}]@{end}, of {high}"
+            next(patience)
             yield False
 
     def _read_rows(self, journal_end: int) -> Iterator[bool]:

@@ -18,12 +18,13 @@ from .log import PartitionLog, Topic, Txn
 class TransactionalId:
     """What the coordinator knows of a `transactional.id`."""
 
-    __slots__ = ("epoch", "finishing", "open", "timeout_ms")
+    __slots__ = ("epoch", "finishing", "hanging", "open", "timeout_ms")
 
     def __init__(self, timeout_ms: int) -> None:
         self.epoch = -1
         self.open: Txn | None = None
         self.finishing: Txn | None = None  # ended, but for its markers
+        self.hanging: list[Txn] = []  # ended, but its markers will never come
         self.timeout_ms = timeout_ms
 
 
@@ -169,7 +170,18 @@ class Broker:
         txn = transactional_id.finishing
         if txn is not None and only in (None, txn):
             transactional_id.finishing = None
+            for hanging in transactional_id.hanging:
+                hanging.end_where(txn)  # markers name a producer, and no transaction
             txn.finish(self.now)
+
+    def forget(self, name: str) -> None:
+        """What Kafka may do to an open transaction when its broker is killed: take it for aborted,
+        and leave out the markers."""
+        transactional_id = self.transactional_ids[name]
+        txn, transactional_id.open = transactional_id.open, None
+        if txn is not None:
+            txn.decide(committed=False)
+            transactional_id.hanging.append(txn)
 
     def end_late(self, transactional_id: TransactionalId, epoch: int, committed: bool) -> None:
         """A request to end a transaction arrives after all. Nothing in it says which one."""

@@ -102,6 +102,11 @@ class MemoryCluster:
         """The broker is back."""
         self._broker.start()
 
+    def forget_transaction(self, transactional_id: str) -> None:
+        """Leave the open transaction of a producer without an end, as Kafka may when the broker is
+        killed."""
+        self._broker.forget(transactional_id)
+
     def tick(self) -> None:
         """Let what has come due happen, without any client calling."""
         self._broker.tick()

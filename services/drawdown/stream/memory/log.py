@@ -53,6 +53,15 @@ class Txn:
         for offsets in self.offsets:
             offsets.end(self, self.status == COMMITTED)
 
+    def end_where(self, other: Txn) -> None:
+        """End this transaction where another one of its producer ends."""
+        for log in [log for log in self.logs if log in other.logs]:
+            self.logs.remove(log)
+            log.open.pop(self, None)
+        for offsets in [offsets for offsets in self.offsets if offsets in other.offsets]:
+            self.offsets.remove(offsets)
+            offsets.end(self, other.status == COMMITTED)
+
 
 class Entry:
     """What takes one offset: a record, or a marker. `timestamp` is (type, ms)."""
