@@ -100,6 +100,10 @@ def _rules(path: Path) -> set[str]:
             if named and isinstance(node.args[0], ast.Constant):
                 found.add(str(node.args[0].value))
         elif isinstance(node, ast.ClassDef):
-            said = [n for n in node.body if isinstance(n, ast.Assign)]
-            found |= {ast.literal_eval(n.value) for n in said if ast.unparse(n.targets[0]) == "rule"}
+            rules = [n for n in node.body if isinstance(n, ast.Assign) and _is_rule(n)]
+            found |= {str(ast.literal_eval(n.value)) for n in rules}
     return found
+
+
+def _is_rule(assigned: ast.Assign) -> bool:
+    return ast.unparse(assigned.targets[0]) == "rule"
