@@ -312,7 +312,7 @@ class Worker:
             return 0
         waiting = not self._initialised and not self._initialise()
         turn = _Turn(self._layout, self._input_names, self._clock.monotonic())
-        if self._watchdog.rejoin_due(turn.started):
+        if not waiting and self._watchdog.rejoin_due(turn.started, len(self._lease.owned)):
             self._lease.rejoin()
         try:
             if waiting:
