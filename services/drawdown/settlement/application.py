@@ -84,15 +84,20 @@ class Settlement:
     # --- reading -------------------------------------------------------------------------------
 
     def read(self, record: Record) -> Item:
+        value = record.value
+        if value is None:
+            raise RecordError(
+                Reason.MALFORMED, "the record has no value: nothing is deleted on this topic"
+            )
         if record.input == USAGE:
-            event = decode_usage(record.value)
+            event = decode_usage(value)
             self._check_key(record, event.subject, "subject")
             row_keys: tuple[str, ...] = (event.subject,)
             named = event.data.get(HOLD)
             if type(named) is str:
                 row_keys = (event.subject, hold_key(event.subject, named))
             return Item(record, event, row_keys, (usage_key(event),))
-        command = decode_command(record.value)
+        command = decode_command(value)
         self._check_key(record, command.customer, "customer")
         customer = command.customer
         key = command_key(customer, command.id)
