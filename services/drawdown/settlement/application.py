@@ -26,6 +26,7 @@ from drawdown.events.codec import (
     decode_usage,
     encode,
 )
+from drawdown.events.deadletters import ACCEPT_LATE
 from drawdown.events.notices import LowBalance, LowBalanceData, Notice, NoticeData
 from drawdown.events.numbers import amount_text
 from drawdown.events.reasons import Reason
@@ -121,7 +122,9 @@ class Settlement:
 
     def decide(self, item: Item, view: View, effects: Effects, lag: Lag) -> None:
         record = item.record
-        actor = record.header(ACTOR) if record.headers is not None else None
+        actor = accepted_by = None
+        if record.headers is not None:
+            actor, accepted_by = record.header(ACTOR), record.header(ACCEPT_LATE)
         origin = Origin(
             TOPICS[record.input],
             record.partition,
@@ -129,6 +132,7 @@ class Settlement:
             None,
             0,
             _identifier(actor) if actor else None,
+            _identifier(accepted_by) if accepted_by and record.input == USAGE else None,
         )
         if record.input == USAGE:
             self._decide_usage(item, origin, view, effects)
