@@ -107,7 +107,7 @@ def test_bytes_are_a_record_or_refused_with_a_reason(name: str, value: bytes) ->
         assert encode_numbers(judged(DECODERS[name], written)) == written
 
 
-@fuzzed(150)
+@fuzzed(80)
 @given(BYTES)
 def test_a_row_is_read_and_written_as_the_same_or_refused(value: bytes) -> None:
     try:
@@ -189,7 +189,7 @@ NUMERALS = (
 )
 
 
-@fuzzed(500)
+@fuzzed(200)
 @given(NUMERALS)
 def test_a_number_is_what_its_text_says_to_the_last_digit_or_is_refused(text: str) -> None:
     for read in (untyped_number, vendor_number, text_number, quantity):
@@ -255,7 +255,7 @@ def test_usage_that_can_be_read_is_an_entry_or_refused_before_anything_changed(
     assert till.wrongs() == []
 
 
-@fuzzed(150)
+@fuzzed(80)
 @given(st.dictionaries(st.text(max_size=6), JSON, max_size=4))
 def test_the_data_of_an_event_passes_through_as_it_was(data: dict[str, Any]) -> None:
     value = json.dumps({**json.loads(SAMPLE_BYTES[0]), "data": data}).encode()
