@@ -39,11 +39,13 @@ MAY_IMPORT = {
     # The pages show what the query service has, and are served by it.
     "query": SHARED | {"portal"},
     "portal": SHARED | {"query"},
+    # What was rejected is judged by settlement's own rules before it is sent again.
+    "deadletters": SHARED | {"settlement"},
     "rollups": SHARED,
     "notify": SHARED,
     # Fronts: nobody imports them but each other.
     "demo": SHARED | SERVICES | {"cli", "broker", "client"},
-    "cli": SHARED | SERVICES | {"demo", "broker", "client", "schemas"},
+    "cli": SHARED | SERVICES | {"demo", "broker", "client", "deadletters", "schemas"},
     "schemas": SHARED | SERVICES,
 }
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from drawdown.events.commands import Authorize, Capture, Extend, Grant, Release, SetTerms
-from drawdown.events.deadletters import DeadLetterHeaders
+from drawdown.events.deadletters import DeadLetterHeaders, Redriven
 from drawdown.events.decisions import Decision
 from drawdown.events.entries import Entry
 from drawdown.events.notices import LowBalance, Notice
@@ -202,6 +202,7 @@ SAMPLES: Final[list[tuple[type[BaseModel], dict[str, Any]]]] = [
                     "offset": 7,
                     "timer": "expiry",
                     "due_at": AT,
+                    "accepted_late_by": "ops",
                 },
                 "actor": "k1",
                 "source": "gateway",
@@ -389,6 +390,18 @@ SAMPLES: Final[list[tuple[type[BaseModel], dict[str, Any]]]] = [
             "partition": 1,
             "offset": 2,
             "appended_at": AT,
+        },
+    ),
+    (
+        Redriven,
+        {
+            "partition": 1,
+            "offset": 2,
+            "topic": "usage-events",
+            "sent_to": 3,
+            "at": AT,
+            "by": "ops",
+            "accept_late": True,
         },
     ),
 ]

@@ -188,6 +188,27 @@ def test_bad_usage(desk: Desk, value: bytes, reason: str, field: str | None) -> 
     went_on(desk)
 
 
+@pytest.mark.parametrize("topic", [USAGE_EVENTS, COMMANDS], ids=lambda topic: topic.name)
+@pytest.mark.parametrize("value", [None, b""], ids=["null", "empty"])
+def test_no_value_and_an_empty_one_are_kept_apart(
+    desk: Desk, topic: Any, value: bytes | None
+) -> None:
+    desk.produce(topic, b"ada", value)
+    desk.settle()
+    ((whole, said),) = desk.dead_letters()
+    assert (whole, said["reason"]) == (value, "malformed")
+    went_on(desk)
+
+
+def test_a_record_without_a_value_is_moved_to_its_partition_without_one() -> None:
+    desk = Desk(partitions=4)
+    desk.start()
+    desk.produce(USAGE_EVENTS, b"ada", None, partition=(partition_of(b"ada", 4) + 1) % 4)
+    desk.settle()
+    ((whole, said),) = desk.dead_letters()
+    assert (whole, said["partition"]) == (None, str(partition_of(b"ada", 4)))
+
+
 def _letters(desk: Desk) -> list[Any]:
     return desk.records(DEAD_LETTERS)
 

@@ -309,7 +309,9 @@ def _cause(data: Mapping[str, Any]) -> str:
     if cause.get("timer"):
         return f"timer {cause['timer']}, due {time_text(cause.get('due_at'))}"
     key = f", by key {data['actor']}" if data.get("actor") else ""
-    return f"{cause['topic']}[{cause.get('partition', 0)}]@{cause.get('offset', 0)}{key}"
+    late = cause.get("accepted_late_by")
+    accepted = "" if late is None else f", accepted late by {late}"
+    return f"{cause['topic']}[{cause.get('partition', 0)}]@{cause.get('offset', 0)}{key}{accepted}"
 
 
 def _show_usage(explained: Explained) -> None:

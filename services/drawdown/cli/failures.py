@@ -15,6 +15,7 @@ from drawdown.cli.book_file import BookFileError
 from drawdown.cli.local import StackError
 from drawdown.cli.outcome import FAILED, UNREACHABLE, USAGE, CommandError
 from drawdown.config import ConfigError
+from drawdown.deadletters.errors import DeadLettersError
 from drawdown.events.codec import RecordError
 from drawdown.integrations.litellm import CatalogueError
 from drawdown.ledger.book import BookError
@@ -27,6 +28,7 @@ ONE_LINE: Final = (
     BookFileError,
     BrokerError,
     CatalogueError,
+    DeadLettersError,
     PublishError,
     RecordError,
     StackError,

@@ -47,6 +47,7 @@ COMMANDS: Final = {
     "tail": Listed(LOOK, "tail", "Follow a topic, a readable line per record."),
     "doctor": Listed(OPERATE, "doctor", "Find what is wrong, and the command that mends it."),
     "topics": Listed(OPERATE, "topics", "Create, check and list the topics."),
+    "dead-letters": Listed(OPERATE, "dead_letters", "See what was set aside, and send it again."),
     "price-book": Listed(OPERATE, "price_book", "Validate, publish and show prices."),
     "keys": Listed(OPERATE, "keys", "Create, list and revoke API keys."),
     "token": Listed(OPERATE, "keys", "Make a short-lived token for one customer."),

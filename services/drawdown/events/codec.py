@@ -22,6 +22,7 @@ from drawdown.events.commands import (
     Release,
     SetTerms,
 )
+from drawdown.events.deadletters import Redriven
 from drawdown.events.decisions import Decision
 from drawdown.events.entries import Entry
 from drawdown.events.notices import LowBalance, Notice
@@ -150,6 +151,7 @@ decode_entry: Callable[[bytes], Entry] = _decoder(struct_of(Entry))
 decode_wallet: Callable[[bytes], WalletRow] = _decoder(struct_of(WalletRow))
 decode_row: Callable[[bytes], WalletRow | HoldRow] = _decoder(union_of(AnyRow, checked=False))
 decode_decision: Callable[[bytes], Decision] = _decoder(struct_of(Decision))
+decode_redriven: Callable[[bytes], Redriven] = _decoder(struct_of(Redriven, checked=True))
 decode_low_balance: Callable[[bytes], LowBalance] = _decoder(struct_of(LowBalance))
 decode_notice: Callable[[bytes], Notice] = _decoder(struct_of(Notice))
 decode_book_record: Callable[[bytes], BookRecord] = _decoder(union_of(AnyBookRecord))

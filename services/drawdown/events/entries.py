@@ -58,6 +58,10 @@ class Cause(Record):
     offset: Count | None = None
     timer: Name | None = None
     due_at: Timestamp | None = None
+    accepted_late_by: Identifier | None = Field(
+        default=None,
+        description="The operator who had usage booked that is older than the lateness window",
+    )
 
 
 class UsageFacts(Record):

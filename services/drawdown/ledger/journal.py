@@ -39,6 +39,8 @@ class Origin(Value, frozen=True):
     timer: str | None = None
     due_ms: int = 0
     actor: str | None = None
+    accepted_late_by: str | None = None
+    """The operator who wants usage booked however old it is."""
 
 
 class Entry(Value, frozen=True):
@@ -100,7 +102,9 @@ def seal(entry: Entry, before_text: str | None = None) -> Sealed:
     """
     origin = entry.origin
     if origin.topic is not None:
-        cause = _Cause(origin.topic, origin.partition, origin.offset)
+        cause = _Cause(
+            origin.topic, origin.partition, origin.offset, None, None, origin.accepted_late_by
+        )
     else:
         cause = _Cause(timer=origin.timer, due_at=moment(origin.due_ms))
     allocations = []
@@ -177,6 +181,7 @@ def unseal(value: bytes) -> Sealed:
             cause.timer,
             0 if cause.due_at is None else milliseconds(cause.due_at),
             data.actor,
+            cause.accepted_late_by,
         ),
         source=data.source,
         id=data.id,

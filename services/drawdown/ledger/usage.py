@@ -68,7 +68,9 @@ def decide_usage(
     named = None
     if HOLD in data:
         named, data = named_hold(rows, event)
-    book = _book_for(books, event_ms, at_ms)
+    if origin.accepted_late_by is not None:
+        origin = _accepted(origin, books, event_ms, at_ms)
+    book = _book_for(books, event_ms, at_ms, origin)
     meter = book.meter(event.type)
     if meter is None:
         raise RecordError(
@@ -208,13 +210,26 @@ def _stated(value: int | Decimal) -> int | str:
     return value if isinstance(value, int) else plain_text(value)
 
 
-def _book_for(books: Books, event_ms: int, at_ms: int) -> Book:
+def lateness_of(books: Books, at_ms: int) -> int:
+    """How late usage may be that arrives at `at_ms`, in milliseconds."""
+    current = books.at(at_ms)
+    return current.lateness_ms if current else LATENESS_MS_DEFAULT
+
+
+def _accepted(origin: Origin, books: Books, event_ms: int, at_ms: int) -> Origin:
+    """The origin of an event that an operator accepts however late: an entry says so of late ones
+    only."""
+    if at_ms - event_ms > lateness_of(books, at_ms):
+        return origin
+    return replaced(origin, accepted_late_by=None)
+
+
+def _book_for(books: Books, event_ms: int, at_ms: int, origin: Origin) -> Book:
     """The book in effect at the event's time, if that time is within bounds."""
     late_ms = at_ms - event_ms
     if late_ms > books.lateness_ms or late_ms < -EARLY_MS_MAX:
-        current = books.at(at_ms)
-        lateness_ms = current.lateness_ms if current else LATENESS_MS_DEFAULT
-        if late_ms > lateness_ms:
+        lateness_ms = lateness_of(books, at_ms)
+        if late_ms > lateness_ms and origin.accepted_late_by is None:
             raise RecordError(
                 Reason.TOO_LATE,
                 f"{at_text(event_ms)} is {late_ms // 1000} s back; at most {lateness_ms // 1000} s"

@@ -26,6 +26,7 @@ from drawdown.events.codec import (
     decode_usage,
     encode,
 )
+from drawdown.events.deadletters import ACCEPT_LATE
 from drawdown.events.notices import LowBalance, LowBalanceData, Notice, NoticeData
 from drawdown.events.numbers import amount_text
 from drawdown.events.reasons import Reason
@@ -84,15 +85,20 @@ class Settlement:
     # --- reading -------------------------------------------------------------------------------
 
     def read(self, record: Record) -> Item:
+        value = record.value
+        if value is None:
+            raise RecordError(
+                Reason.MALFORMED, "the record has no value: nothing is deleted on this topic"
+            )
         if record.input == USAGE:
-            event = decode_usage(record.value)
+            event = decode_usage(value)
             self._check_key(record, event.subject, "subject")
             row_keys: tuple[str, ...] = (event.subject,)
             named = event.data.get(HOLD)
             if type(named) is str:
                 row_keys = (event.subject, hold_key(event.subject, named))
             return Item(record, event, row_keys, (usage_key(event),))
-        command = decode_command(record.value)
+        command = decode_command(value)
         self._check_key(record, command.customer, "customer")
         customer = command.customer
         key = command_key(customer, command.id)
@@ -116,7 +122,9 @@ class Settlement:
 
     def decide(self, item: Item, view: View, effects: Effects, lag: Lag) -> None:
         record = item.record
-        actor = record.header(ACTOR) if record.headers is not None else None
+        actor = accepted_by = None
+        if record.headers is not None:
+            actor, accepted_by = record.header(ACTOR), record.header(ACCEPT_LATE)
         origin = Origin(
             TOPICS[record.input],
             record.partition,
@@ -124,6 +132,7 @@ class Settlement:
             None,
             0,
             _identifier(actor) if actor else None,
+            _identifier(accepted_by) if accepted_by and record.input == USAGE else None,
         )
         if record.input == USAGE:
             self._decide_usage(item, origin, view, effects)

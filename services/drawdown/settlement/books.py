@@ -185,7 +185,7 @@ class BookShelf:
             error = message.error()
             if error is None:
                 offset = cast(int, message.offset())
-                self._reader.read(offset, cast(bytes, message.value()))
+                self._reader.read(offset, message.value() or b"")
                 self._next = offset + 1
             elif error.code() == KafkaError._PARTITION_EOF:
                 self._next = max(self._next, cast(int, message.offset()))

@@ -29,7 +29,8 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     partition: int
     offset: int
     key: bytes | None
-    value: bytes
+    value: bytes | None
+    """None is a record without a value, which is not the same as an empty one."""
     at_ms: int
     """Append time."""
     headers: Headers | None

@@ -214,7 +214,7 @@ class Lease:
                     partition,
                     offset,
                     key,
-                    b"" if value is None else value,
+                    value,
                     message.timestamp()[1],
                     headers,
                 )
