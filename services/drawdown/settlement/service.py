@@ -134,6 +134,7 @@ def run(config: Config, cluster: Cluster, stop: threading.Event | None = None) -
         status=lambda: {
             "serving": sorted(worker.serving),
             "recovering": worker.recovering,
+            "restoring_identities": worker.waiting,
             "stopped": dict(worker.stopped),
         },
     )

@@ -27,8 +27,9 @@ from rocksdict import (
     WriteBufferManager,
 )
 
-FORMAT: Final = 1
-"""Of what a store holds and how; another one is rebuilt from the journal."""
+FORMAT: Final = 2
+"""Of what a store holds and how. An older one is brought up to it (`UPGRADES`); any other is
+rebuilt from the journal."""
 GENERATION_MS: Final = 7 * 86_400_000
 """Identities of a week live together and are dropped together."""
 
@@ -53,8 +54,11 @@ class Positions(msgspec.Struct, frozen=True):
     journal: int = 0
     inputs: Mapping[str, int] = {}
     """Per input topic: behind the highest cause that is in it."""
+    identities_from: int = 0
+    """Of the journal: the identities of its entries from here to `journal` are in the store."""
     identities_from_ms: int = 0
-    """Identities of records appended before this time may be missing; see `recovery`."""
+    """The entries below that, whose identities may be missing, are of records appended before this
+    time. 0: none is missing. See `identities`."""
 
 
 class Timer(msgspec.Struct, frozen=True):
@@ -85,7 +89,7 @@ class Store(Protocol):
         """The rows under these keys, in order."""
 
     def identities(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        """What is remembered under these keys, in order."""
+        """What is remembered under these keys, in order; what was last remembered counts."""
 
     def write(self, changes: Changes) -> None:
         """All of the changes or none."""
@@ -133,7 +137,7 @@ class MemoryStore:
 
     def identities(self, keys: Sequence[bytes]) -> list[bytes | None]:
         found: list[bytes | None] = [None] * len(keys)
-        for ids in self._generations.values():
+        for _, ids in sorted(self._generations.items()):
             for place, key in enumerate(keys):
                 found[place] = ids.get(key, found[place])
         return found
@@ -360,6 +364,8 @@ class RocksStore:
             self._db.get_column_family(name),
             self._db.get_column_family_handle(name),
         )
+        # Oldest first, whichever was opened last: what was remembered later counts.
+        self._generations = dict(sorted(self._generations.items()))
 
 
 def _timer_key(timer: Timer) -> bytes:
