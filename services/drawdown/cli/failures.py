@@ -19,6 +19,7 @@ from drawdown.events.codec import RecordError
 from drawdown.integrations.litellm import CatalogueError
 from drawdown.ledger.book import BookError
 from drawdown.settlement.publish import PublishError
+from drawdown.stream.snapshots import SnapshotError
 from drawdown.topics import TopicsError
 
 ONE_LINE: Final = (
@@ -29,6 +30,7 @@ ONE_LINE: Final = (
     CatalogueError,
     PublishError,
     RecordError,
+    SnapshotError,
     StackError,
     TopicsError,
 )

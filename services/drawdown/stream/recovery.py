@@ -275,6 +275,9 @@ class _Recovery(Task):
                 self._set_aside(f"it goes to entry {position}, the journal is {low} to {end}")
                 fresh = True
         if fresh and high > 0:  # 4
+            yield from self._fetch(high)
+            fresh = self.view.store.positions == Positions()
+        if fresh and high > 0:
             yield from self._read_rows(high, committed)
         try:
             yield from self._fold(self.view.store.positions.journal)
@@ -290,6 +293,31 @@ class _Recovery(Task):
         self.doing = "waiting for the client to begin with the partition"
         while not self._lease.place(partition, self.starts):  # 6
             yield False
+
+    def _fetch(self, journal_end: int) -> Iterator[bool]:
+        """Put a snapshot in the place of an empty store, where there is a good one."""
+        all_, owner = self._all, self._all.owner(self.partition)
+        low, _ = yield from self.asked(
+            "asking for the journal's beginning",
+            lambda: all_.stable_end(all_.layout.journal, self.partition),
+        )
+        fetching = all_.stores.fetch(owner, range(low, journal_end + 1))
+        if fetching is None:
+            return
+        self.doing = "fetching a snapshot"
+        while not fetching.done():
+            yield False
+        try:
+            fetched = fetching.result()
+        except Exception as error:  # noqa: BLE001 - whatever it is, there is another way
+            log.error("partition %d: no snapshot is to be had: %s", self.partition, error)
+            return
+        if fetched is not None:
+            assert self.view is not None
+            self.view.store.close()
+            self.view = None
+            all_.stores.install(owner, fetched)
+            self.view = all_.open_view(self.partition)
 
     def _set_aside(self, why: str) -> None:
         assert self.view is not None
