@@ -11,7 +11,8 @@ from prometheus_client import CollectorRegistry
 from tests.support.desk import Desk, Settler
 
 from drawdown.settlement.snapshots import Schedule, SnapshotMetrics
-from drawdown.stream.snapshots import BLOCK_BYTES, Manifest, Snapshot, SnapshotError, Snapshots
+from drawdown.stream.blocks import BLOCK_BYTES
+from drawdown.stream.snapshots import Manifest, Snapshot, SnapshotError, Snapshots
 from drawdown.stream.store import (
     FORMAT,
     GENERATION_MS,

@@ -18,12 +18,14 @@ from drawdown.config import ConfigError
 from drawdown.events.codec import RecordError
 from drawdown.integrations.litellm import CatalogueError
 from drawdown.ledger.book import BookError
+from drawdown.settlement.backup import BackupError
 from drawdown.settlement.publish import PublishError
 from drawdown.stream.snapshots import SnapshotError
 from drawdown.topics import TopicsError
 
 ONE_LINE: Final = (
     AccessError,
+    BackupError,
     BookError,
     BookFileError,
     BrokerError,

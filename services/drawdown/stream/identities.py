@@ -84,6 +84,7 @@ class IdentityRestore(Task):
         self.highest: dict[str, int] = dict.fromkeys(inputs, 0)
         """Per input: behind the highest cause seen."""
         self.count = 0
+        self._since_ms = 0
         self._work = self.run()
 
     def step(self) -> bool:
@@ -95,7 +96,7 @@ class IdentityRestore(Task):
     def run(self) -> Iterator[bool]:
         """Piece after piece, the newest first."""
         store = self._store
-        since_ms = yield from self._window()
+        since_ms = self._since_ms = yield from self._window()
         start = yield from self.asked(
             "asking where the window of identities begins",
             lambda: self._reader.first_since(self._journal, self.partition, since_ms),
@@ -169,7 +170,8 @@ class IdentityRestore(Task):
         for message in messages:
             found = Remembered()
             folded = self._application.identify(message.value(), found)
-            generations.setdefault(folded.at_ms // GENERATION_MS, {}).update(found.identities)
+            if folded.at_ms >= self._since_ms:
+                generations.setdefault(folded.at_ms // GENERATION_MS, {}).update(found.identities)
             if folded.input is None or of_another_cluster(message):
                 continue
             if folded.offset >= self._starts.get(folded.input, folded.offset + 1):

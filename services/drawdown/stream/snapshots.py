@@ -6,26 +6,26 @@ snapshot was not finished and does not exist. Nothing of one is used before ever
 compared, and then from a directory of its own; what does not agree is said with file and
 position.
 
-Where they are kept is an fsspec URL: a local path, or `s3://`, `gs://`, ... with that file system's
+Where they are kept is an fsspec URL: a path, or `s3://`, `gs://`, ... with that file system's
 package installed. Under it: `ENVIRONMENT.balance-changes-PARTITION/POSITION-CREATED/`.
 
-A restore is a snapshot and the journal's tail behind its position; who has no good snapshot rebuilds
-from `balances` and the journal instead.
+A restore is a snapshot and the journal's tail behind its position; who has no good snapshot
+rebuilds from `balances` and the journal instead.
 """
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, BinaryIO, Final, cast
+from typing import Any, Final
 
 import fsspec
 import msgspec
 
+from drawdown.stream.blocks import BLOCK_BYTES, DamagedError, File, Hashed, checked
 from drawdown.stream.store import FORMAT, Owner, Positions
 from drawdown.stream.upgrades import UPGRADES
 
@@ -34,20 +34,10 @@ log = logging.getLogger("drawdown.snapshots")
 VERSION: Final = 1
 """Of the manifest."""
 MANIFEST: Final = "manifest.json"
-BLOCK_BYTES: Final = 1 << 20
 
 
 class SnapshotError(Exception):
     """A snapshot that cannot be used, or a place that cannot be reached: one line that says why."""
-
-
-class File(msgspec.Struct, frozen=True):
-    """One file of a snapshot."""
-
-    name: str
-    bytes: int
-    blocks: list[str]
-    """SHA-256 of each MiB, the last one shorter."""
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,7 +90,9 @@ class Snapshots:
             for path in sorted(checkpoint.iterdir()):
                 if path.name != "LOCK" and not path.name.startswith("LOG"):
                     with path.open("rb") as source, self._open(f"{name}/{path.name}", "wb") as to:
-                        files.append(_copied(path.name, source, to))
+                        hashed = Hashed(to)
+                        shutil.copyfileobj(source, hashed, BLOCK_BYTES)
+                        files.append(hashed.file(path.name))
             manifest = Manifest(owner=owner, positions=positions, created_at=now, files=files)
             # Last: what has no manifest was not finished.
             with self._open(f"{name}/{MANIFEST}", "wb") as to:
@@ -152,9 +144,9 @@ class Snapshots:
         for file in snapshot.manifest.files:
             try:
                 with self._open(f"{snapshot.name}/{file.name}", "rb") as source:
-                    for _ in _checked(file, source):
+                    for _ in checked(file, source):
                         pass
-            except (SnapshotError, OSError) as error:
+            except (DamagedError, OSError) as error:
                 wrong.append(_reason(file, error))
         return wrong
 
@@ -191,9 +183,9 @@ class Snapshots:
                         self._open(f"{snapshot.name}/{file.name}", "rb") as source,
                         (into / file.name).open("xb") as to,
                     ):
-                        for block in _checked(file, source):
+                        for block in checked(file, source):
                             to.write(block)
-                except OSError as error:
+                except (DamagedError, OSError) as error:
                     raise SnapshotError(_reason(file, error)) from None
         except BaseException:
             shutil.rmtree(into)
@@ -245,37 +237,10 @@ def _place(owner: Owner) -> str:
     return f"{owner.topic}-{owner.partition}"
 
 
-def _copied(name: str, source: BinaryIO, to: Any) -> File:
-    size, blocks = 0, []
-    while block := source.read(BLOCK_BYTES):
-        size += len(block)
-        blocks.append(hashlib.sha256(block).hexdigest())
-        to.write(block)
-    return File(name, size, blocks)
-
-
-def _checked(file: File, source: Any) -> Iterator[bytes]:
-    """The blocks of a file, each compared first. Raises SnapshotError, with the position."""
-    at = 0
-    for expected in file.blocks:
-        size = min(BLOCK_BYTES, file.bytes - at)
-        block = cast(bytes, source.read(size))
-        if len(block) != size:
-            raise SnapshotError(f"{file.name} ends at byte {at + len(block)} of {file.bytes}")
-        if hashlib.sha256(block).hexdigest() != expected:
-            raise SnapshotError(
-                f"{file.name}: bytes {at} to {at + size - 1} are not those that were written"
-            )
-        yield block
-        at += size
-    if source.read(1):
-        raise SnapshotError(f"{file.name} goes on behind its {file.bytes} bytes")
-
-
 def _reason(file: File, error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
         return f"{file.name} is missing"
-    return str(error) if isinstance(error, SnapshotError) else f"{file.name}: {error}"
+    return str(error) if isinstance(error, DamagedError) else f"{file.name}: {error}"
 
 
 class _told:  # noqa: N801 - reads as a statement
