@@ -40,7 +40,7 @@ from drawdown.ledger.holds import ended, ended_key, hold_named
 from drawdown.ledger.identity import command_key, usage_key, usage_result
 from drawdown.ledger.journal import Origin, Sealed, unseal
 from drawdown.ledger.outcome import Crossing, Decided, Moment
-from drawdown.ledger.replay import remembered
+from drawdown.ledger.replay import identified, remembered
 from drawdown.ledger.rows import Row, due_of, row_bytes, row_of
 from drawdown.ledger.usage import EARLY_MS_MAX, decide_usage, usage_answer, usage_refused
 from drawdown.ledger.values import hold_key
@@ -235,7 +235,12 @@ class Settlement:
         return self._identified(sealed, view)
 
     def identify(self, value: bytes, memory: Memory) -> Folded:
-        return self._identified(unseal(value), memory)
+        found = identified(value)
+        for key, remember in found.remembered:
+            memory.remember(key, remember)
+        if found.topic is None:
+            return Folded(None, 0, found.at_ms)
+        return Folded(INPUTS[found.topic], found.offset, found.at_ms)
 
     def _identified(self, sealed: Sealed, memory: Memory) -> Folded:
         for key, value in remembered(sealed):
