@@ -175,15 +175,14 @@ class Lease:
             self._go_on(name, partition, state)
 
     def hold(self, record: Record, until_ms: int) -> None:
-        """Rest an input of a partition before this record, until `go_on`."""
+        """Rest an input of a partition before this record, until `go_on`. What is decided of the
+        input up to here, and nothing behind it, is to be settled or dropped before that."""
         name, partition = record.input, record.partition
         state = self.reading[partition].inputs[name]
         state.waits_for_ms = until_ms
         state.end_seen = None
         self._forget_waiting(name, partition)
-        where = TopicPartition(self._topics[name], partition, record.offset)
-        self._consumers[name].pause([where])
-        _seek(self._consumers[name], where)
+        self._consumers[name].pause([TopicPartition(self._topics[name], partition)])
 
     def go_on(self, partition: int, identities_from_ms: int) -> None:
         """The identities of everything appended from this time on are there: read what waited for
@@ -193,9 +192,12 @@ class Lease:
                 self._go_on(name, partition, state)
 
     def _go_on(self, name: str, partition: int, state: Input) -> None:
-        if state.waits_for_ms is not None:
+        """Read from the next offset to decide: more was handed out than was taken. Where the client
+        does not go there yet, the input stays at rest, and is tried again."""
+        where = TopicPartition(self._topics[name], partition, state.next_offset)
+        if state.waits_for_ms is not None and _seek(self._consumers[name], where):
             state.waits_for_ms = None
-            self._consumers[name].resume([TopicPartition(self._topics[name], partition)])
+            self._consumers[name].resume([where])
 
     def _forget_waiting(self, name: str, partition: int) -> None:
         self._waiting[name] = deque(r for r in self._waiting[name] if r.partition != partition)

@@ -307,7 +307,7 @@ class Worker:
             if self._recoveries.busy:
                 self._recover()
             elif self.waiting:
-                self._tell_waiting()
+                self._go_on_waiting()
             if not self._application.ready():
                 self._lease.beat()
                 self._clock.sleep(self._budget.idle_s)
@@ -342,13 +342,15 @@ class Worker:
     def _recover(self) -> None:
         slice_s = self._budget.recover_s if self._views else 0.2
         self._recoveries.step(slice_s, self._recovered, self._stop)
-        for partition, view in self._views.items():
-            self._lease.go_on(partition, view.store.positions.identities_from_ms)
-        self._tell_waiting()
+        self._go_on_waiting()
         if not self._views:
             self._lease.beat()
 
-    def _tell_waiting(self) -> None:
+    def _go_on_waiting(self) -> None:
+        """Between two turns: read on what waited for identities that are there now, and say what
+        still waits."""
+        for partition, view in self._views.items():
+            self._lease.go_on(partition, view.store.positions.identities_from_ms)
         reading = self._recoveries.remaining()
         restoring = self._recoveries.identities_remaining()
         for partition in self._lease.owned:
