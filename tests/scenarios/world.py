@@ -295,6 +295,7 @@ class World:
         wrongs = judge.wrongs(
             [(m.key() or b"", m.value() or b"") for m in journal],
             [(m.key() or b"", m.value()) for m in rows],
+            {m.value() or b"": str(m.headers()) for m in journal if m.headers()},
         )
         assert wrongs == []
         entries = [json.loads(m.value() or b"") for m in journal]

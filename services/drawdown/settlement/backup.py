@@ -18,6 +18,7 @@ What is not the same over there, and what follows:
 from __future__ import annotations
 
 import gzip
+import time
 import zlib
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -54,7 +55,7 @@ from drawdown.stream import kafka
 from drawdown.stream.blocks import DamagedError, File, Hashed, checked
 from drawdown.stream.identities import ORIGIN
 from drawdown.stream.kafka import KafkaCluster
-from drawdown.stream.reading import Reader
+from drawdown.stream.reading import Reader, passing
 
 VERSION: Final = 1
 MANIFEST: Final = "backup.json"
@@ -131,8 +132,8 @@ def create(
         for topic in (*ALWAYS, *(HISTORY if history else ())):
             for partition in range(partitions if topic.by_customer else 1):
                 name = environment.topic(topic)
-                low, end = reader.stable_end(name, partition)
-                if reader.high_watermark(name, partition) != end:
+                low, end, high = _ends(reader, name, partition)
+                if high != end:
                     raise BackupError(
                         f"{name}[{partition}]: a transaction is open at {end}: it ends by itself"
                         " within seconds; try again"
@@ -170,6 +171,21 @@ def create(
     with fs.open(f"{root}/{MANIFEST}", "wb") as to:  # last: without it there is no backup
         to.write(_encode_manifest(manifest))
     return manifest
+
+
+def _ends(reader: Reader, topic: str, partition: int) -> tuple[int, int, int]:
+    """Where a partition begins, up to where it is stable, and where it ends. Asks again for a while
+    where the broker does not know: a topic that was just made has no leader yet."""
+    deadline = time.monotonic() + WAIT_S
+    while True:
+        try:
+            low, end = reader.stable_end(topic, partition)
+            return low, end, reader.high_watermark(topic, partition)
+        except KafkaException as error:
+            cause: KafkaError = error.args[0]
+            if not passing(cause) or time.monotonic() > deadline:
+                raise
+        time.sleep(0.2)
 
 
 def _require_stopped(cluster: KafkaCluster, environment: Environment) -> None:
@@ -383,8 +399,7 @@ def _require_empty(
     try:
         for part in manifest.parts:
             topic = _topic(environment, part)
-            low, _ = reader.stable_end(topic, part.partition)
-            high = reader.high_watermark(topic, part.partition)
+            low, _, high = _ends(reader, topic, part.partition)
             if low != high or (part.topic == PRICE_BOOK.name and high):
                 raise BackupError(
                     f"{topic}[{part.partition}] is not empty (offsets {low} to {high}): restore"

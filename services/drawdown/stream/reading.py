@@ -106,7 +106,7 @@ class Task:
             try:
                 return question()
             except KafkaException as error:
-                if not _passing(error):
+                if not passing(error.args[0]):
                     raise
                 self.doing = f"{what}: {error.args[0].str()}"
             yield False
@@ -143,9 +143,8 @@ class Task:
         self._reader.rest(self.partition)
 
 
-def _passing(error: KafkaException) -> bool:
+def passing(cause: KafkaError) -> bool:
     """An error that goes away by itself: a pending transaction, a coordinator on its way."""
-    cause: KafkaError = error.args[0]
     return not cause.fatal() and cause.code() not in (
         KafkaError.GROUP_AUTHORIZATION_FAILED,
         KafkaError.TOPIC_AUTHORIZATION_FAILED,
