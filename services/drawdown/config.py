@@ -46,6 +46,15 @@ class Config(BaseSettings):
     gateway_port: int = Field(default=8791, ge=0, le=65535)
     query_port: int = Field(default=8792, ge=0, le=65535)
     cache_mib: int = Field(default=64, ge=1, description="Settlement: decoded rows kept in memory")
+    snapshot_url: str | None = Field(
+        default=None,
+        description="Where snapshots of stores are: a path or an fsspec URL; settlement takes them"
+        " there and restores from there",
+    )
+    snapshot_every_s: int = Field(
+        default=3600, ge=1, description="Settlement: between two snapshots of a partition"
+    )
+    snapshot_keep: int = Field(default=3, ge=1, description="Snapshots kept of each partition")
     log_level: str = "INFO"
     gateway: str | None = Field(
         default=None, description="Commands: URL of the gateway; default the one `up` started"

@@ -6,6 +6,7 @@ that way, or are what the design rests on.
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.stream.history import (
@@ -17,6 +18,8 @@ from tests.stream.history import (
     History,
     Step,
 )
+
+from drawdown.stream import identities
 
 names = st.sampled_from(INSTANCES)
 customers = st.sampled_from(CUSTOMERS)
@@ -50,6 +53,13 @@ trouble = st.one_of(
     st.tuples(st.just("fault"), st.sampled_from(CALLS), st.sampled_from(sorted(FAULTS))),
 )
 steps = st.lists(st.one_of(work, work, turns, turns, turns, trouble), min_size=10, max_size=80)
+
+
+@pytest.fixture(autouse=True)
+def _small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Restored identities come in pieces of a few entries."""
+    monkeypatch.setattr(identities, "PIECE_FIRST", 2)
+    monkeypatch.setattr(identities, "PIECE_MAX", 4)
 
 
 @settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)

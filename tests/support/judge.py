@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from decimal import Decimal, getcontext
 from typing import Any
@@ -19,9 +19,12 @@ getcontext().prec = 60
 
 
 def wrongs(
-    journal: Iterable[tuple[bytes, bytes]], rows: Iterable[tuple[bytes, bytes | None]]
+    journal: Iterable[tuple[bytes, bytes]],
+    rows: Iterable[tuple[bytes, bytes | None]],
+    origins: Mapping[bytes, str] | None = None,
 ) -> list[str]:
-    """What is wrong with a journal (key, value in order) and the rows that go with it."""
+    """What is wrong with a journal (key, value in order) and the rows that go with it. `origins`
+    says of entries, by their value, which cluster their cause is on, where it is another."""
     found: list[str] = []
     by_customer: dict[str, list[tuple[dict[str, Any], bytes]]] = defaultdict(list)
     for key, value in journal:
@@ -45,9 +48,9 @@ def wrongs(
     )
     found += [f"{identity} has {count} entries" for identity, count in debits.items() if count > 1]
     causes = Counter(
-        (c["topic"], c["partition"], c["offset"])
+        ((origins or {}).get(value), c["topic"], c["partition"], c["offset"])
         for entries in by_customer.values()
-        for entry, _ in entries
+        for entry, value in entries
         if "topic" in (c := entry["data"]["cause"])
     )
     found += [f"{cause} caused {count} entries" for cause, count in causes.items() if count > 1]

@@ -19,11 +19,14 @@ from drawdown.deadletters.errors import DeadLettersError
 from drawdown.events.codec import RecordError
 from drawdown.integrations.litellm import CatalogueError
 from drawdown.ledger.book import BookError
+from drawdown.settlement.backup import BackupError
 from drawdown.settlement.publish import PublishError
+from drawdown.stream.snapshots import SnapshotError
 from drawdown.topics import TopicsError
 
 ONE_LINE: Final = (
     AccessError,
+    BackupError,
     BookError,
     BookFileError,
     BrokerError,
@@ -31,6 +34,7 @@ ONE_LINE: Final = (
     DeadLettersError,
     PublishError,
     RecordError,
+    SnapshotError,
     StackError,
     TopicsError,
 )

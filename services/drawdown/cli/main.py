@@ -51,6 +51,8 @@ COMMANDS: Final = {
     "price-book": Listed(OPERATE, "price_book", "Validate, publish and show prices."),
     "keys": Listed(OPERATE, "keys", "Create, list and revoke API keys."),
     "token": Listed(OPERATE, "keys", "Make a short-lived token for one customer."),
+    "snapshot": Listed(OPERATE, "snapshot", "Take, list, verify, restore and prune snapshots."),
+    "backup": Listed(OPERATE, "backup", "Copy an environment to files, and to another cluster."),
     "settlement": Listed(SERVE, "services", "The only writer of balances."),
     "gateway": Listed(SERVE, "services", "HTTP in: usage, authorizations, grants."),
     "query": Listed(SERVE, "services", "HTTP out: wallets, entries, the wallet page."),

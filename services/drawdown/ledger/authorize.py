@@ -12,10 +12,10 @@ be paid.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, cast
 
 from drawdown.events.base import Value, moment
-from drawdown.events.codec import RecordError, encode
+from drawdown.events.codec import Command, RecordError, encode, kind_of
 from drawdown.events.commands import HOLDS_MAX, Authorize
 from drawdown.events.decisions import Decision
 from drawdown.events.entries import PriceFacts, ReadFacts, UsageFacts
@@ -40,6 +40,15 @@ LEAST: Final = 1
 _Decision = struct_of(Decision)
 _UsageFacts = struct_of(UsageFacts)
 _ReadFacts = struct_of(ReadFacts)
+
+
+def is_check(command: Command) -> bool:
+    """Whether a command is a plain check: it changes nothing, and may be decided any number of
+    times."""
+    if kind_of(command) != "authorize":
+        return False
+    asked = cast(Authorize, command)
+    return asked.require == "check" and not asked.capture
 
 
 def authorize(

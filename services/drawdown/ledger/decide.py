@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Final, cast
 
 from drawdown.events.base import at_text, milliseconds, moment
-from drawdown.events.codec import Command, RecordError, decode_decision, encode, kind_of
+from drawdown.events.codec import Command, RecordError, encode, kind_of
 from drawdown.events.commands import Authorize, Capture
 from drawdown.events.decisions import Decision
 from drawdown.events.reasons import Reason
@@ -26,6 +26,7 @@ from drawdown.ledger.holds import expired, extend, release
 from drawdown.ledger.identity import command_fingerprint, recall
 from drawdown.ledger.journal import Entry, Origin, Sealed, seal
 from drawdown.ledger.outcome import Crossing, Decided, Moment, crossings
+from drawdown.ledger.replay import first_answer
 from drawdown.ledger.terms import terms_entry
 from drawdown.ledger.usage import EARLY_MS_MAX, LATENESS_MS_DEFAULT
 from drawdown.ledger.values import Hold, Wallet
@@ -64,7 +65,7 @@ def decide_command(
                 f"command {command.id!r} was used before with other content",
                 "id",
             )
-        return Decided(answer=replaced(decode_decision(before.result), duplicate=True))
+        return Decided(answer=replaced(first_answer(before.result), duplicate=True))
     if command.deadline_at is not None:
         taken_up_ms = max(now.at_ms, now.taken_up_ms)
         if taken_up_ms > milliseconds(command.deadline_at):

@@ -160,12 +160,18 @@ def seal(entry: Entry, before_text: str | None = None) -> Sealed:
     return Sealed(entry, body + DIGEST_MARK + digest.encode() + b'"}', digest, after or "0")
 
 
-def unseal(value: bytes) -> Sealed:
-    """The entry whose bytes these are. Raises RecordError where they or their digest are wrong."""
+def checked_record(value: bytes) -> wire.Entry:
+    """An entry as the record it is. Raises RecordError where it or its digest is wrong."""
     record = decode_entry(value)
     body, mark = value[:-DIGEST_BYTES], value[-DIGEST_BYTES:-66]
     if mark != DIGEST_MARK or sha256(body).hexdigest() != record.digest:
         raise RecordError(Reason.MALFORMED, "the digest is not that of the entry", "digest")
+    return record
+
+
+def unseal(value: bytes) -> Sealed:
+    """The entry whose bytes these are. Raises RecordError where they or their digest are wrong."""
+    record = checked_record(value)
     data = record.data
     cause = data.cause
     entry = Entry(

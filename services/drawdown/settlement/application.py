@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from drawdown.events.base import KEY_SEPARATOR, SPECVERSION, moment
+from drawdown.events.base import KEY_SEPARATOR, SPECVERSION, milliseconds, moment
 from drawdown.events.catalogue import (
     COMMANDS as COMMANDS_TOPIC,
 )
@@ -32,6 +32,7 @@ from drawdown.events.numbers import amount_text
 from drawdown.events.reasons import Reason
 from drawdown.events.structs import struct_of
 from drawdown.events.usage import UsageEvent
+from drawdown.ledger.authorize import is_check
 from drawdown.ledger.book import HOLD
 from drawdown.ledger.decide import decide_command, decide_timer, refused
 from drawdown.ledger.evolve import evolve, evolve_wallet
@@ -40,9 +41,9 @@ from drawdown.ledger.holds import ended, ended_key, hold_named
 from drawdown.ledger.identity import command_key, usage_key, usage_result
 from drawdown.ledger.journal import Origin, Sealed, unseal
 from drawdown.ledger.outcome import Crossing, Decided, Moment
-from drawdown.ledger.replay import remembered
-from drawdown.ledger.rows import Row, row_bytes, row_of
-from drawdown.ledger.usage import decide_usage, usage_answer, usage_refused
+from drawdown.ledger.replay import identified, remembered
+from drawdown.ledger.rows import Row, due_of, row_bytes, row_of
+from drawdown.ledger.usage import EARLY_MS_MAX, decide_usage, usage_answer, usage_refused
 from drawdown.ledger.values import hold_key
 from drawdown.settlement.books import BookShelf
 from drawdown.stream.application import (
@@ -52,6 +53,7 @@ from drawdown.stream.application import (
     Folded,
     Item,
     Lag,
+    Memory,
     Record,
     View,
 )
@@ -62,6 +64,8 @@ ACTOR: Final = "actor"
 """Header that names the API key a record came in by."""
 REPLY_TO: Final = "reply_to"
 IDENTIFIER_MAX: Final = 256
+NEVER_MS: Final = 1 << 62
+"""Of what repeats nothing."""
 CONTROL: Final = re.compile(r"[\x00-\x1f]")
 
 _LowBalance = struct_of(LowBalance)
@@ -97,16 +101,18 @@ class Settlement:
             named = event.data.get(HOLD)
             if type(named) is str:
                 row_keys = (event.subject, hold_key(event.subject, named))
-            return Item(record, event, row_keys, (usage_key(event),))
+            first_at_ms = _first_at_ms(event)
+            return Item(record, event, row_keys, (usage_key(event),), first_at_ms)
         command = decode_command(value)
         self._check_key(record, command.customer, "customer")
         customer = command.customer
         key = command_key(customer, command.id)
         hold = hold_named(command)
+        first_at_ms = NEVER_MS if is_check(command) else _first_at_ms(command)
         if hold is None:
-            return Item(record, command, (customer,), (key,))
+            return Item(record, command, (customer,), (key,), first_at_ms)
         row_keys = (customer, hold_key(customer, hold))
-        return Item(record, command, row_keys, (key, ended_key(customer, hold)))
+        return Item(record, command, row_keys, (key, ended_key(customer, hold)), first_at_ms)
 
     def _check_key(self, record: Record, customer: str, field: str) -> None:
         if record.key is None:
@@ -228,22 +234,38 @@ class Settlement:
     def due_ms(self, row: Row) -> int | None:
         return row.due_ms
 
+    def due_of(self, value: bytes) -> int | None:
+        return due_of(value)
+
     def fold(self, value: bytes, view: View) -> Folded:
         sealed = unseal(value)
         for row_key, row in evolve(view, sealed).items():
             view.put(row_key, row)
         return self._identified(sealed, view)
 
-    def identify(self, value: bytes, view: View) -> Folded:
-        return self._identified(unseal(value), view)
+    def identify(self, value: bytes, memory: Memory) -> Folded:
+        found = identified(value)
+        for key, remember in found.remembered:
+            memory.remember(key, remember)
+        if found.topic is None:
+            return Folded(None, 0, found.at_ms)
+        return Folded(INPUTS[found.topic], found.offset, found.at_ms)
 
-    def _identified(self, sealed: Sealed, view: View) -> Folded:
+    def _identified(self, sealed: Sealed, memory: Memory) -> Folded:
         for key, value in remembered(sealed):
-            view.remember(key, value)
+            memory.remember(key, value)
         origin = sealed.entry.origin
         if origin.topic is None:
             return Folded(None, 0, sealed.entry.at_ms)
         return Folded(INPUTS[origin.topic], origin.offset, sealed.entry.at_ms)
+
+
+def _first_at_ms(stated: UsageEvent | Command) -> int:
+    """Of what this may repeat: the first had the same time, which was at most so far ahead of its
+    arrival. A time that a gateway filled in is another one in every retry."""
+    if stated.time is None or stated.timesource is not None:
+        return 0
+    return max(milliseconds(stated.time) - EARLY_MS_MAX, 0)
 
 
 def _apply_hold(sealed: Sealed, hold_id: str, view: View) -> None:

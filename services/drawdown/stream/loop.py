@@ -38,7 +38,7 @@ from drawdown.stream.outbox import FORWARDED, Outbox
 from drawdown.stream.partition import partition_of
 from drawdown.stream.ports import Cluster, GroupState, Producer
 from drawdown.stream.recovery import Recoveries
-from drawdown.stream.store import GENERATION_MS, Positions, Stores
+from drawdown.stream.store import GENERATION_MS, Store, Stores
 from drawdown.stream.view import PartitionView, RowCache
 from drawdown.stream.watchdog import Watchdog
 
@@ -167,6 +167,8 @@ class Worker:
         self._views: dict[int, PartitionView] = {}
         self.stopped: dict[int, str] = {}
         """Partitions that stopped, and why."""
+        self.waiting: dict[int, str] = {}
+        """Partitions that are served without all identities: what of them waits, in words."""
         self._timers_next: dict[int, int] = {}
         self._timers_wait_ms: dict[int, int] = {}
         self._watermark: dict[int, int] = {}
@@ -193,6 +195,7 @@ class Worker:
             config.cluster_id,
             config.reader,
             config.identities_ms,
+            crash,
         )
         self._watchdog = Watchdog(cluster, layout, self._metrics)
         self._lease.join()
@@ -262,6 +265,7 @@ class Worker:
         self._views[partition] = view
         self._look_at_timers(partition, view)
         self._lease.serve(partition, starts)
+        self._recoveries.restore_identities(partition, view.store, starts)
         log.info("partition %d: serving, from %s", partition, starts)
 
     def _stop(self, partition: int, error: Exception, record: Record | None = None) -> None:
@@ -283,6 +287,7 @@ class Worker:
             exc_info=error,
         )
         self._lease.rest(partition)
+        self._recoveries.cancel(partition)
         view = self._views.pop(partition, None)
         if view is not None:
             view.drop()
@@ -298,6 +303,11 @@ class Worker:
     def recovering(self) -> dict[int, str]:
         """The partitions that are being recovered, and what each does or waits for."""
         return self._recoveries.doing()
+
+    @property
+    def stores(self) -> dict[int, Store]:
+        """The stores of the partitions that are served. Between two turns they are at rest."""
+        return {partition: view.store for partition, view in self._views.items()}
 
     # --- a turn --------------------------------------------------------------------------------
 
@@ -318,8 +328,10 @@ class Worker:
             if waiting:
                 self._lease.beat()
                 return 0
-            if len(self._recoveries):
+            if self._recoveries.busy:
                 self._recover()
+            elif self.waiting:
+                self._go_on_waiting()
             if not self._application.ready():
                 self._lease.beat()
                 self._clock.sleep(self._budget.idle_s)
@@ -354,8 +366,9 @@ class Worker:
     def _recover(self) -> None:
         slice_s = self._budget.recover_s if self._views else 0.2
         self._recoveries.step(slice_s, self._recovered, self._stop)
-        if self._recoveries.hanging:
+        if self._recoveries.reader.hanging:
             self._end_hanging()
+        self._go_on_waiting()
         if not self._views:
             self._lease.beat()
 
@@ -369,11 +382,12 @@ class Worker:
         transaction of the same producer writes them where it touches the same partitions. It is
         aborted: what it touches them with is never seen.
         """
-        hanging, self._recoveries.hanging = self._recoveries.hanging, set()
+        reader = self._recoveries.reader
+        hanging, reader.hanging = reader.hanging, set()
         journal, usage = self._layout.journal, self._layout.usage
         try:
             for _, partition in hanging:
-                self._recoveries.high_watermark(journal, partition, 1.0)
+                reader.high_watermark(journal, partition, 1.0)
         except KafkaException:
             return  # the broker is away: that is what was waited for
         log.warning("transactions seem to hang at %s: ending those that are ours", sorted(hanging))
@@ -388,13 +402,33 @@ class Worker:
             if offsets:
                 self._producer.send_offsets_to_transaction(
                     offsets,
-                    self._recoveries.reader.consumer_group_metadata(),
+                    reader.group_metadata(),
                     self._config.transaction_timeout_s,
                 )
             self._producer.flush(self._config.transaction_timeout_s)
             self._producer.abort_transaction(self._config.transaction_timeout_s)
         except KafkaException as error:
             raise _UnknownError(f"ending hanging transactions: {error.args[0].str()}") from error
+
+    def _go_on_waiting(self) -> None:
+        """Between two turns: read on what waited for identities that are there now, and say what
+        still waits."""
+        for partition, view in self._views.items():
+            self._lease.go_on(partition, view.store.positions.identities_from_ms)
+        reading = self._recoveries.remaining()
+        restoring = self._recoveries.identities_remaining()
+        for partition in self._lease.owned:
+            self._metrics.restore_remaining.labels(partition).set(reading.get(partition, 0))
+            self._metrics.identities_remaining.labels(partition).set(restoring.get(partition, 0))
+        held = self._lease.held()
+        self._metrics.held.set(sum(held.values()))
+        told = {
+            partition: f"restoring event ids: {offsets} journal offsets to go"
+            for partition, offsets in restoring.items()
+        }
+        for (name, partition), count in held.items():
+            told[partition] = f"{told.get(partition, '')}; {count} of {name} wait for them"
+        self.waiting = told
 
     def _gather(self, turn: _Turn) -> None:
         """Steps 1 to 3."""
@@ -431,15 +465,27 @@ class Worker:
         items: list[Item] = []
         row_keys: dict[int, list[str]] = {}
         identity_keys: dict[int, list[bytes]] = {}
+        uncovered = self._uncovered()
+        held: set[int] = set()
         for record in records:
-            turn.take(record)
+            if record.partition in held:
+                continue
             if record.partition not in self._views or not self._placed_here(turn, record):
+                turn.take(record)
                 continue
             try:
                 item = self._application.read(record)
             except RecordError as error:
+                turn.take(record)
                 self._reject(turn, record, error)
                 continue
+            if uncovered and item.first_at_ms < uncovered.get(record.partition, 0):
+                # It, and all behind it: see `identities`.
+                self._lease.hold(record, item.first_at_ms)
+                self._metrics.waited.labels(record.input).inc()
+                held.add(record.partition)
+                continue
+            turn.take(record)
             items.append(item)
             row_keys.setdefault(record.partition, []).extend(item.row_keys)
             identity_keys.setdefault(record.partition, []).extend(item.identity_keys)
@@ -469,6 +515,14 @@ class Worker:
         turn.stage("decide", decided - fetched)
         if outbox.waiting >= self._budget.flush_records:
             self._send(turn)
+
+    def _uncovered(self) -> dict[int, int]:
+        """Partitions without all identities, and since when they are all there."""
+        return {
+            partition: since_ms
+            for partition, view in self._views.items()
+            if (since_ms := view.store.positions.identities_from_ms)
+        }
 
     def _placed_here(self, turn: _Turn, record: Record) -> bool:
         """Whether the record's key belongs to its partition; if not, move it there, once."""
@@ -733,7 +787,9 @@ class Worker:
             )
             timers_changed = view.commit(
                 turn.sealed.get(partition, {}),
-                Positions(journal=before.journal if journal is None else journal, inputs=inputs),
+                msgspec.structs.replace(
+                    before, journal=before.journal if journal is None else journal, inputs=inputs
+                ),
                 newest,
             )
             if timers_changed:
@@ -741,11 +797,19 @@ class Worker:
         self._crash("stored")
         if now_ms >= self._forget_at:
             self._forget_at = now_ms + GENERATION_MS // 100
-            for view in self._views.values():
-                view.store.forget(now_ms - self._config.identities_ms)
+            for partition, view in self._views.items():
+                # By what is decided, not by the clock: a backlog repeats what was young then.
+                view.store.forget(self._decided_to(partition, now_ms) - self._config.identities_ms)
         ended = self._clock.monotonic()
         turn.stage("store", ended - started)
         self._count(turn, now_ms, ended)
+
+    def _decided_to(self, partition: int, now_ms: int) -> int:
+        """The append time up to which nothing stands undecided, as far as known."""
+        return min(
+            now_ms if state.end_seen is not None else state.decided_at_ms
+            for state in self._lease.reading[partition].inputs.values()
+        )
 
     def _count(self, turn: _Turn, now_ms: int, ended: float) -> None:
         metrics = self._metrics
