@@ -32,6 +32,7 @@ class Broker:
 
     def __init__(self, now_ms: Callable[[], int], idle: Callable[[float], None] | None) -> None:
         self.now = now_ms()
+        self.ahead_ms = 0
         self.up = True
         self.down_since_ms = 0
         self.topics: dict[str, Topic] = {}
@@ -43,6 +44,11 @@ class Broker:
         self._timers_made = 0
 
     # Time
+
+    @property
+    def stamp_ms(self) -> int:
+        """What is stamped on what is appended now: by a clock that may be wrong."""
+        return self.now + self.ahead_ms
 
     def tick(self) -> None:
         """Let what is due by now happen, if the broker is up."""
@@ -152,14 +158,21 @@ class Broker:
         return txn
 
     def end_transaction(
-        self, transactional_id: TransactionalId, committed: bool, markers_ms: int = 0
+        self,
+        transactional_id: TransactionalId,
+        committed: bool,
+        markers_ms: int = 0,
+        offsets_first: bool = False,
     ) -> None:
-        """End the transaction that is open, if one is. Its markers follow within `markers_ms`."""
+        """End the transaction that is open, if one is. Its markers follow within `markers_ms`; with
+        `offsets_first` that of the offsets is written at once."""
         txn, transactional_id.open = transactional_id.open, None
         if txn is None:
             return
         txn.decide(committed)
         transactional_id.finishing = txn
+        if offsets_first:
+            txn.settle()
         if markers_ms:
             self.at(self.now + markers_ms, self._finish, transactional_id, txn)
         else:
@@ -169,7 +182,7 @@ class Broker:
         txn = transactional_id.finishing
         if txn is not None and only in (None, txn):
             transactional_id.finishing = None
-            txn.finish(self.now)
+            txn.finish(self.stamp_ms)
 
     def end_late(self, transactional_id: TransactionalId, epoch: int, committed: bool) -> None:
         """A request to end a transaction arrives after all. Nothing in it says which one."""
