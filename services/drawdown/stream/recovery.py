@@ -307,24 +307,32 @@ class _Recovery:
         view = self.view
         high = yield from self._stable(layout.rows)
         positions = Positions(journal=journal_end)
+        newest_ms = all_.clock.now_ms()
         for messages in self._messages(layout.rows, OFFSET_BEGINNING, high):
             if not messages:
                 yield False
                 continue
+            newest_ms = messages[-1].timestamp()[1]
             for message in messages:
                 key, value = message.key().decode(), message.value()
                 view.put(key, None if value is None else all_.application.row_of(value))
             # Not yet whole: without a position it would be read from the start again.
             view.commit(view.seal(), Positions(), 0)
             yield False
-        yield from self._read_identities(journal_end, positions)
+        yield from self._read_identities(journal_end, positions, newest_ms)
 
-    def _read_identities(self, journal_end: int, positions: Positions) -> Iterator[bool]:
-        """The identities of the lateness window, from the entries below the rows' position."""
+    def _read_identities(
+        self, journal_end: int, positions: Positions, newest_ms: int
+    ) -> Iterator[bool]:
+        """The identities of the lateness window, from the entries below the rows' position.
+
+        The window ends at the append time of the newest row, or now by this process's clock where
+        that is earlier: one clock that is ahead would miss what may come again.
+        """
         all_, layout, partition = self._all, self._all.layout, self._partition
         assert self.view is not None
         view = self.view
-        since_ms = max(all_.clock.now_ms() - all_.identities_ms, 0)
+        since_ms = max(min(all_.clock.now_ms(), newest_ms) - all_.identities_ms, 0)
         since = TopicPartition(layout.journal, partition, since_ms)
         (found,) = yield from self._asked(
             "asking where the lateness window begins",
