@@ -251,4 +251,3 @@ class Judgement:
             over = standing.ended[name] == "expire"
             return reason == ("hold_expired" if over else "hold_closed")
         return reason == "hold_unknown"
-

@@ -97,7 +97,8 @@ class Clients:
         return command
 
     def send_command(self, command: dict[str, Any], astray: bool = False) -> None:
-        headers = [("reply_to", b"sim"), ("attempt_id", b"%d" % self.attempts)]
+        attempt = b"%d" % self.attempts
+        headers: list[tuple[str, bytes | None]] = [("reply_to", b"sim"), ("attempt_id", attempt)]
         self.attempts += 1
         self._send(ASKED, command["customer"].encode(), encode(command), astray, headers=headers)
 

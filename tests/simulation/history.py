@@ -33,7 +33,7 @@ from tests.simulation.world import (
 from drawdown.events.base import at_text
 from drawdown.events.catalogue import BALANCE_CHANGES
 from drawdown.settlement.service import GROUP, make_worker
-from drawdown.stream.loop import FencedError, Worker
+from drawdown.stream.loop import Budget, FencedError, Worker
 from drawdown.stream.memory import (
     AnswerLost,
     Fault,
@@ -55,11 +55,11 @@ INSTANCES: Final = ("0", "1", "2")
 FAULTS: Final[dict[str, Fault]] = {
     "answer lost": AnswerLost(),
     "request lost": RequestLost(),
-    "request delayed": RequestDelayed(700),
+    "request delayed": RequestDelayed(200),
     "request delayed long": RequestDelayed(4_000),
     "markers delayed": MarkersDelayed(300),
     "markers delayed long": MarkersDelayed(4_000),
-    "offsets before markers": MarkersDelayed(4_000, offsets_first=True),
+    "offsets before markers": MarkersDelayed(12_000, offsets_first=True),
     "must abort": MustAbort(KafkaError.ILLEGAL_GENERATION),
 }
 REST_S: Final = 8.0
@@ -75,6 +75,10 @@ class Schedule:
     steps: tuple[Step, ...]
     rebuilt: bool = False
     """In the end a process without a disk rebuilds everything, to be compared."""
+    slow_ms: int = 0
+    """How long every call to the cluster takes."""
+    chunk: int = 64
+    """How much of a backlog one turn takes on."""
 
 
 @dataclass(eq=False)
@@ -121,6 +125,8 @@ class History:
         self._running: MemoryProcess | None = None
         self._stalled = False
         self._troubles: list[Trouble] = []
+        self._budget = Budget(chunk=schedule.chunk, records_max=schedule.chunk)
+        self._hook(bool(schedule.slow_ms))
         self._steady = all(name != "jump" for name, *_ in schedule.steps)
         self._landed: dict[int, list[tuple[int, int]]] = {}
         """By partition: where its journal ended, and when, while clocks may be wrong."""
@@ -247,6 +253,7 @@ class History:
                 name,
                 self._disks[name],
                 self._clocks[name],
+                budget=self._budget,
                 metrics=METRICS,
                 crash=self._point,
             )
@@ -324,14 +331,14 @@ class History:
     # turns and moments
 
     def _turn(self, life: Life) -> int:
-        count = None
+        counts: list[int] = []
         with self._going_on(life.process):
-            count = life.worker.turn()
+            counts.append(life.worker.turn())
         if not self._steady:
             self._note_ends()
-        if count is None:
+        if not counts:  # it has ended
             self._bury(life)
-        return count or 0
+        return sum(counts)
 
     def _note_ends(self) -> None:
         for partition in range(self.schedule.partitions):
@@ -376,21 +383,26 @@ class History:
 
     def _arm(self, trouble: Trouble) -> None:
         self._troubles.append(trouble)
-        self.cluster.faults.before, self.cluster.faults.after = self._before, self._after
+        self._hook(True)
 
     def watch(self) -> None:
         """Count moments though nothing is to happen at them."""
-        self.cluster.faults.before, self.cluster.faults.after = self._before, self._after
+        self._hook(True)
+
+    def _hook(self, wanted: bool) -> None:
+        faults = self.cluster.faults
+        faults.before, faults.after = (self._before, self._after) if wanted else (None, None)
 
     def _before(self, call: str, client: Any) -> Fault | None:
         return self._at(call, True) if client.process is self._running else None
 
     def _after(self, call: str, client: Any) -> None:
         if client.process is self._running:
+            self._time.ms += self.schedule.slow_ms
             self._at(call + " done", False)
 
-    def _point(self, name: str) -> None:
-        self._at(name, False)
+    def _point(self, point: str) -> None:
+        self._at(point, False)
 
     def _at(self, name: str, is_call: bool) -> Fault | None:
         self.moments += 1
@@ -401,8 +413,7 @@ class History:
             if trouble.nth > 0 or (trouble.kind == "stall" and self._stalled):
                 continue
             self._troubles.remove(trouble)
-            if not self._troubles:
-                self.cluster.faults.before = self.cluster.faults.after = None
+            self._hook(bool(self._troubles or self.schedule.slow_ms))
             return self._strike(trouble, name)
         return None
 
@@ -438,7 +449,7 @@ class History:
     def _end(self) -> None:
         """All is well again, and stays so until everything is decided."""
         self._troubles.clear()
-        self.cluster.faults.before = self.cluster.faults.after = None
+        self._hook(False)
         if self._time.alarm_ms is not None:
             self._time.alarm_ms = None
             self.cluster.start_broker()
@@ -468,9 +479,7 @@ class History:
                 compare_rebuilt(self.verdict, self.cluster, self._stores())
                 self._compare_remembered(self.verdict, before)
 
-    def _compare_remembered(
-        self, verdict: Verdict, before: dict[int, dict[bytes, bytes]]
-    ) -> None:
+    def _compare_remembered(self, verdict: Verdict, before: dict[int, dict[bytes, bytes]]) -> None:
         """What was remembered is remembered; a timer may have added to it meanwhile."""
         after = self._remembered()
         for partition, identities in before.items():
@@ -478,23 +487,23 @@ class History:
             verdict.check("15", not lost, f"forgotten by a rebuild: {lost}")
 
     def _come_to_rest(self) -> bool:
-        calm, rested = 0, False
+        rested = False
         for _ in range(ROUNDS_MAX):
             if not self._all:
                 self.do_start("0", "kept")
-            busy = sum(self._turn(life) + self._turn(life) for life in list(self._all))
-            if self.problems:
-                return False
-            calm = calm + 1 if not busy and self._unrest() is None else 0
-            if calm == 2:
-                if rested:
-                    return True
-                calm, rested = 0, True
-                self._time.sleep(REST_S)
-                self.cluster.tick()
-            self._time.sleep(0.4)
+            busy = sum(self._turn(life) for life in list(self._all))
             for life in self._all:
                 self._note_stops(life)
+            if self.problems:
+                return False
+            if busy or self._unrest() is not None:
+                self._time.sleep(0.01 if busy else 0.6)
+            elif rested:
+                return True
+            else:
+                rested = True
+                self._time.sleep(REST_S)
+                self.cluster.tick()
         self.problems.append(f"not at rest: {self._unrest()}")
         return False
 

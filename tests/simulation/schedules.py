@@ -1,7 +1,7 @@
 """Schedules: what a seed decides.
 
 Most are short, a few events and one or two troubles, because many short ones find more than few
-long ones; one in fifty is long. `crashes_of` is the exhaustive form: of one quiet history, every
+long ones; few are long. `crashes_of` is the exhaustive form: of one quiet history, every
 moment of it, and what the disk is afterwards.
 """
 
@@ -14,7 +14,7 @@ from typing import Final
 from tests.simulation.clients import DAY_MS, POISON
 from tests.simulation.history import CUSTOMERS, FAULTS, INSTANCES, History, Schedule, Step
 
-LONG_EVERY: Final = 50
+LONG_EVERY: Final = 250
 POINTS: Final = (
     ("", 120),
     ("produced", 3),
@@ -50,6 +50,7 @@ CALLS: Final = (
 IN_TRANSACTION: Final = ("send_offsets_to_transaction", "produce_batch", "produce")
 LOSSES: Final = ("answer lost", "request lost", "must abort")
 ENDS: Final = tuple(sorted(FAULTS))
+MARKERS: Final = ("offsets before markers",) * 4
 JUMPS_MS: Final = (-3_600_000, -2_000, 2_000, 300_000, 3_600_000, 30 * DAY_MS, 90 * DAY_MS)
 PASSES_MS: Final = (5, 200, 200, 1_100, 3_000, 7_000)
 
@@ -63,36 +64,115 @@ class _Maker:
     def __init__(self, random: Random, long: bool) -> None:
         self._random = random
         self._long = long
-        self._partitions = random.choice((1, 1, 2)) if not long else random.choice((2, 3))
+        self._theme = random.choices(_THEMES, _THEME_WEIGHTS)[0]
+        self._partitions = random.choice((2, 3) if long else (1, 1, 2))
         self._customers = CUSTOMERS[: 4 if long else random.choice((1, 1, 2))]
-        self._instances = INSTANCES[: 3 if long else random.choice((1, 2, 2))]
-        self._jumps = random.random() < 0.15
-        self._names = self._instances[:1] if random.random() < 0.7 else self._instances
+        self._instances = INSTANCES[: 3 if long else 2]
 
     def make(self) -> Schedule:
-        random = self._random
-        steps: list[Step] = [("start", name, "kept") for name in self._names]
-        steps += [("turn", name, 3) for name in self._names]
+        random, theme = self._random, self._theme
+        first, both = self._instances[:1], self._instances
+        there = both if theme == "takeover" or random.random() < 0.2 else first
+        steps: list[Step] = [("start", name, "kept") for name in there]
+        steps += [("turn", name, 3) for name in there]
         for customer in self._customers:
             steps.append(("grant", customer, random.choice(("1", "0.01", "0.002")), 0))
-        count = random.randint(40, 120) if self._long else random.randint(6, 16)
-        kinds = (self._work, self._turns, self._trouble)
-        for make in random.choices(kinds, (45, 30, 25), k=count):
-            made = make()
-            steps.append(made)
-            if made[0] in ("crash", "stall", "fault"):
-                # Something must be going on for it to strike.
-                steps += [self._work(), ("turn", random.choice(self._instances), 3)]
-        return Schedule(self._partitions, tuple(steps), random.random() < 0.1)
+        plots = {
+            "mixed": self._mixed,
+            "takeover": self._takeover,
+            "answers": self._late_answers,
+            "backlog": self._backlog,
+            "clocks": self._clocks,
+        }
+        for _ in range(random.randint(4, 9) if self._long else 1):
+            steps += plots[theme]()
+            if self._long:
+                theme = random.choices(_THEMES, _THEME_WEIGHTS)[0]
+        slow_ms = random.choice((15, 40)) if theme == "answers" or random.random() < 0.1 else 0
+        chunk = random.choice((1, 2, 3)) if theme == "backlog" or random.random() < 0.1 else 64
+        return Schedule(self._partitions, tuple(steps), random.random() < 0.08, slow_ms, chunk)
 
-    # what clients do
+    # themes
+
+    def _mixed(self) -> list[Step]:
+        """Anything."""
+        steps: list[Step] = []
+        kinds = (self._work, self._turns, self._trouble)
+        for make in self._random.choices(kinds, (45, 30, 25), k=self._random.randint(5, 12)):
+            steps.append(make())
+            if steps[-1][0] in ("crash", "stall", "fault"):
+                # Something must be going on for it to strike.
+                steps += [self._work(), ("turn", self._random.choice(self._instances), 3)]
+        return steps
+
+    def _takeover(self) -> list[Step]:
+        """One falls silent in the middle of its work, another one takes over, the first is back."""
+        random = self._random
+        one, other = random.sample(self._instances, 2)
+        steps = self._works(1, 3)
+        if random.random() < 0.4:
+            steps += [("turn", one, 1), *self._works(1, 2)]
+        if random.random() < 0.5:
+            steps.append(("fault", "commit_transaction", 1, random.choice((*ENDS, *MARKERS))))
+        match random.choice(("stall", "stall", "crash", "crash", "sleep", "broker")):
+            case "stall":
+                steps.append(("stall", *self._moment(), 15_000))
+            case "crash":
+                ended = (random.choice(("committed", "stored", "commit_transaction done")), 1)
+                steps.append(("crash", *(ended if random.random() < 0.4 else self._moment())))
+            case "sleep":
+                steps.append(("sleep", one))
+            case "broker":
+                steps.append(("broker_away", random.choice((500, 3_000, 12_000))))
+        steps += [("turn", one, 2), ("pass", random.choice((1_100, 7_000))), ("turn", other, 4)]
+        steps += self._works(0, 2)
+        disk = random.choice(("kept", "lost", "older"))
+        steps += [("turn", other, 1), ("wake", one), ("start", one, disk), ("turn", one, 2)]
+        return steps
+
+    def _late_answers(self) -> list[Step]:
+        """Answers are late or never come, and what was asked happens later."""
+        random = self._random
+        steps: list[Step] = []
+        for _ in range(random.randint(1, 3)):
+            steps += [*self._works(1, 2), self._fault(), ("turn", "0", 2)]
+            steps += [*self._works(1, 2), ("turn", "0", random.randint(1, 3))]
+        return [*steps, *([self._trouble(), ("turn", "0", 2)] if random.random() < 0.3 else [])]
+
+    def _backlog(self) -> list[Step]:
+        """Time is over for something while usage and commands stand undecided."""
+        random = self._random
+        who = random.choice(self._customers)
+        steps: list[Step] = [("grant", who, "0.01", random.choice((2, 5)))]
+        steps += [("hold", who, _tokens(random), random.choice((1, 5)), 0), ("turn", "0", 4)]
+        steps += [*self._works(2, 4), ("pass", random.choice((1_100, 3_000, 7_000)))]
+        steps += [*self._works(0, 3), ("turn", "0", random.randint(1, 4))]
+        return [*steps, *([self._trouble(), ("turn", "0", 2)] if random.random() < 0.4 else [])]
+
+    def _clocks(self) -> list[Step]:
+        """Clocks are wrong, for a while."""
+        random = self._random
+        who = random.choice(self._customers)
+        steps: list[Step] = [("grant", who, "0.01", random.choice((5, 3_600, 7 * 86_400)))]
+        # One at a time: two that are wrong alike are right to whoever asks them.
+        whose = random.choice(("0", "0", "broker"))
+        for _ in range(random.randint(1, 3)):
+            steps += [*self._works(0, 2), ("turn", "0", 1)]
+            steps += [("jump", whose, random.choice((0, *JUMPS_MS))), *self._works(0, 2)]
+            if random.random() < 0.3:
+                steps += [("kill", "0"), ("start", "0", random.choice(("kept", "lost", "older")))]
+            steps += [("pass", random.choice(PASSES_MS)), ("turn", "0", 3)]
+        return [*steps, ("again", random.randrange(9), False), ("turn", "0", 2)]
+
+    # steps
+
+    def _works(self, least: int, most: int) -> list[Step]:
+        return [self._work() for _ in range(self._random.randint(least, most))]
 
     def _work(self) -> Step:
         random = self._random
         name = random.choices(_WORK_NAMES, _WORK_WEIGHTS)[0]
         return _WORK[name][1](random, self._customers, self._partitions > 1)
-
-    # processes and time
 
     def _turns(self) -> Step:
         random = self._random
@@ -104,9 +184,6 @@ class _Maker:
 
     def _trouble(self) -> Step:
         random = self._random
-        if self._jumps and random.random() < 0.4:
-            whose = random.choice((*self._instances, "broker"))
-            return "jump", whose, random.choice((0, *JUMPS_MS))
         name = random.choice(self._instances)
         kind = random.choices(_TROUBLES, _TROUBLE_WEIGHTS)[0]
         match kind:
@@ -119,19 +196,25 @@ class _Maker:
             case "stall":
                 return kind, *self._moment(), random.choice((500, 4_000, 15_000))
             case "fault":
-                call, most = random.choice(CALLS)
-                if call in ("commit_transaction", "abort_transaction"):
-                    fault = random.choice(ENDS)
-                else:
-                    fault = random.choice(LOSSES[: 3 if call in IN_TRANSACTION else 2])
-                return kind, call, random.randint(1, most), fault
+                return self._fault()
         return kind, name
+
+    def _fault(self) -> Step:
+        random = self._random
+        call, most = random.choice(CALLS)
+        if call in ("commit_transaction", "abort_transaction"):
+            fault = random.choice(ENDS)
+        else:
+            fault = random.choice(LOSSES[: 3 if call in IN_TRANSACTION else 2])
+        return "fault", call, random.randint(1, most), fault
 
     def _moment(self) -> tuple[str, int]:
         point, most = self._random.choice(POINTS)
         return point, self._random.randint(1, most)
 
 
+_THEMES = ("mixed", "takeover", "answers", "backlog", "clocks")
+_THEME_WEIGHTS = (40, 25, 15, 10, 10)
 _TROUBLES = (
     *("start", "copy", "kill", "stop", "sleep", "wake", "cut", "heal"),
     *("broker_away", "crash", "stall", "fault"),

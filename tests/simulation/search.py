@@ -9,10 +9,10 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from tests.simulation.history import History, Schedule, Step
+from tests.simulation.history import History, Schedule
 from tests.simulation.schedules import crashes_of, schedule_of
 from tests.simulation.verdict import INVARIANTS
 
@@ -26,9 +26,13 @@ class Failure:
     wrongs: dict[str, list[str]]
 
     def described(self) -> str:
-        lines = [f"{self.seed}: {len(self.schedule.steps)} steps, replay with --replay '{self.text}'"]
+        lines = [
+            f"{self.seed}: {len(self.schedule.steps)} steps, replay with --replay '{self.text}'"
+        ]
         lines += [f"  {step}" for step in self.schedule.steps]
-        lines += [f"  -> {number}: {what}" for number, found in self.wrongs.items() for what in found]
+        lines += [
+            f"  -> {number}: {what}" for number, found in self.wrongs.items() for what in found
+        ]
         return "\n".join(lines)
 
     @property
@@ -173,7 +177,7 @@ def shrunk(failure: Failure) -> Failure:
             at, smaller = 0, False
             while at < len(schedule.steps):
                 steps = schedule.steps[:at] + schedule.steps[at + size :]
-                tried = Schedule(schedule.partitions, steps, schedule.rebuilt)
+                tried = replace(schedule, steps=steps)
                 found = play(tried).wrongs
                 if found.keys() & wrongs.keys():
                     schedule, smaller = tried, True
@@ -186,10 +190,9 @@ def shrunk(failure: Failure) -> Failure:
 
 
 def schedule_text(schedule: Schedule) -> str:
-    return json.dumps([schedule.partitions, schedule.rebuilt, schedule.steps])
+    return json.dumps(asdict(schedule))
 
 
 def schedule_from(text: str) -> Schedule:
-    partitions, rebuilt, steps = json.loads(text)
-    made: list[Step] = [tuple(step) for step in steps]
-    return Schedule(partitions, tuple(made), rebuilt)
+    said = json.loads(text)
+    return Schedule(**{**said, "steps": tuple(tuple(step) for step in said["steps"])})

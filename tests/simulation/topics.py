@@ -98,7 +98,8 @@ def read(cluster: MemoryCluster, partitions: int) -> Topics:
 def _records(cluster: MemoryCluster, topic: str, partition: int) -> list[Record]:
     found = []
     for message in cluster.records(topic, partition):
-        headers = {name: value or b"" for name, value in message.headers() or ()}
+        said: Any = message.headers() or ()
+        headers = {name: value or b"" for name, value in said}
         at = message.timestamp()[1]
         found.append(Record(message.offset() or 0, message.key(), message.value(), headers, at))
     return found

@@ -17,7 +17,9 @@ from typing import Any
 
 getcontext().prec = 60
 
-Seen = Callable[[dict[str, Any], dict[str, Any], dict[str, Decimal], dict[str, dict[str, Any]]], None]
+Seen = Callable[
+    [dict[str, Any], dict[str, Any], dict[str, Decimal], dict[str, dict[str, Any]]], None
+]
 """Told of each entry as it was folded: the entry, totals by asset, grants and open holds after it.
 They change with the next."""
 
