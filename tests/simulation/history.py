@@ -118,7 +118,7 @@ class History:
         self.clients = Clients(self.cluster, self._time, schedule.partitions)
         self.clients.publish(0)
         self._clocks = {name: MachineClock(self._time) for name in INSTANCES}
-        self._disks = {name: Disk(self._point) for name in INSTANCES}
+        self._disks = {name: Disk(self._write) for name in INSTANCES}
         self._copies: dict[str, Disk] = {}
         self.lives: dict[str, Life] = {}
         self._all: list[Life] = []
@@ -241,7 +241,7 @@ class History:
                 return
             disk = "lost"
         if disk == "lost":
-            self._disks[name] = Disk(self._point)
+            self._disks[name] = Disk(self._write)
         elif disk == "older" and name in self._copies:
             self._disks[name] = self._copies[name].copied()
         self.counts[f"start, disk {disk}"] += 1
@@ -402,7 +402,10 @@ class History:
             self._at(call + " done", False)
 
     def _point(self, point: str) -> None:
-        self._at(point, False)
+        self._at("turn " + point, False)
+
+    def _write(self, moment: str) -> None:
+        self._at(moment, False)
 
     def _at(self, name: str, is_call: bool) -> Fault | None:
         self.moments += 1

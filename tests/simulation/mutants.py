@@ -17,7 +17,6 @@ from drawdown.settlement.application import Settlement
 from drawdown.stream.application import USAGE
 from drawdown.stream.loop import Worker
 from drawdown.stream.memory.group import Group
-from drawdown.stream.memory.transactions import Transactions
 from drawdown.stream.recovery import Recoveries, _Recovery
 from drawdown.stream.store import Changes
 from drawdown.stream.view import PartitionView
@@ -58,26 +57,6 @@ def recovery_to_the_last_stable_offset() -> Planted:
 def no_fencing() -> Planted:
     """The group takes offsets of whoever sends them."""
     with patch.object(Group, "refusal", lambda self, *member: None):
-        yield
-
-
-@contextmanager
-def no_epochs() -> Planted:
-    """The broker takes records and commits of producers that others have replaced."""
-
-    def refuse_if_fenced(self: Any, doing: str) -> None:
-        self.epoch = self.coordinated.epoch
-
-    def admits(self: Any, log: Any) -> int | None:
-        self.epoch = self.coordinated.epoch
-        return admitted(self, log)
-
-    admitted = Transactions.admits
-    with (
-        patch.object(Transactions, "_refuse_if_fenced", refuse_if_fenced),
-        patch.object(Transactions, "admits", admits),
-        patch.object(Group, "refusal", lambda self, *member: None),
-    ):
         yield
 
 
@@ -241,8 +220,6 @@ def answered_before_it_counts() -> Planted:
     decide = Settlement.decide
 
     def told(self: Any, item: Any, view: Any, effects: Any, lag: Any) -> None:
-        if not hasattr(effects, "mutant"):
-            effects.mutant = True
         decide(self, item, view, effects, lag)
         for topic, key, value, partition, headers in effects._headed:
             if topic == effects._layout.answers:
@@ -265,7 +242,6 @@ MUTANTS: Final = (
     store_before_commit,
     recovery_to_the_last_stable_offset,
     no_fencing,
-    no_epochs,
     dedupe_recorded_without_the_debit,
     lost_answer_guard_removed,
     unknown_taken_for_aborted,

@@ -17,10 +17,10 @@ from tests.simulation.history import CUSTOMERS, FAULTS, INSTANCES, History, Sche
 LONG_EVERY: Final = 250
 POINTS: Final = (
     ("", 120),
-    ("produced", 3),
-    ("offsets-sent", 3),
-    ("committed", 3),
-    ("stored", 3),
+    ("turn produced", 3),
+    ("turn offsets-sent", 3),
+    ("turn committed", 3),
+    ("turn stored", 3),
     ("store", 4),
     ("store done", 4),
     ("begin_transaction", 3),
@@ -118,7 +118,10 @@ class _Maker:
             case "stall":
                 steps.append(("stall", *self._moment(), 15_000))
             case "crash":
-                ended = (random.choice(("committed", "stored", "commit_transaction done")), 1)
+                ended = (
+                    random.choice(("turn committed", "turn stored", "commit_transaction done")),
+                    1,
+                )
                 steps.append(("crash", *(ended if random.random() < 0.4 else self._moment())))
             case "sleep":
                 steps.append(("sleep", one))
