@@ -10,18 +10,25 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from decimal import Decimal, getcontext
 from typing import Any
 
 getcontext().prec = 60
 
+Seen = Callable[
+    [dict[str, Any], dict[str, Any], dict[str, Decimal], dict[str, dict[str, Any]]], None
+]
+"""Told of each entry as it was folded: the entry, totals by asset, grants and open holds after it.
+They change with the next."""
+
 
 def wrongs(
     journal: Iterable[tuple[bytes, bytes]],
     rows: Iterable[tuple[bytes, bytes | None]],
     origins: Mapping[bytes, str] | None = None,
+    seen: Seen = lambda entry, totals, grants, holds: None,
 ) -> list[str]:
     """What is wrong with a journal (key, value in order) and the rows that go with it. `origins`
     says of entries, by their value, which cluster their cause is on, where it is another."""
@@ -39,7 +46,7 @@ def wrongs(
             for key, value in last_rows.items()
             if value is not None and key.startswith(f"{customer}\x1fhold\x1f")
         }
-        found += _customer_wrongs(customer, entries, last_rows.get(customer), open_holds)
+        found += _customer_wrongs(customer, entries, last_rows.get(customer), open_holds, seen)
     debits = Counter(
         (customer, entry["data"].get("source"), entry["data"]["id"])
         for customer, entries in by_customer.items()
@@ -62,6 +69,7 @@ def _customer_wrongs(
     entries: list[tuple[dict[str, Any], bytes]],
     row: bytes | None,
     open_holds: dict[str, dict[str, Any]],
+    seen: Seen,
 ) -> list[str]:
     found: list[str] = []
     digest = "0" * 64
@@ -86,6 +94,7 @@ def _customer_wrongs(
             found += [f"{where}: {what}" for what in _hold_wrongs(kind, data, said, entry, holds)]
         asset = data.get("asset")
         if asset is None:
+            seen(entry, totals, grants, holds)
             continue
         amount = Decimal(data["amount"])
         if Decimal(data["before"]) != balances[asset]:
@@ -127,6 +136,7 @@ def _customer_wrongs(
         for name, part in returned.items():
             if name is not None:
                 grants[name] += part
+        seen(entry, totals, grants, holds)
     if row is None:
         return [*found, f"{customer} has entries and no row"]
     wallet = json.loads(row)

@@ -132,8 +132,10 @@ class IdentityRestore(Task):
 
     def _window(self) -> Generator[bool, None, int]:
         """Append time before which nothing can be repeated any more: what comes next counts, not
-        the clock, because a backlog is decided by the time it arrived."""
-        next_ms = self._clock.now_ms()
+        the clock, because a backlog is decided by the time it arrived; and the newest entry where
+        that is earlier than this process's clock, which may be ahead."""
+        newest_ms = yield from self._newest()
+        next_ms = self._clock.now_ms() if newest_ms is None else newest_ms
         for name, topic in self._inputs.items():
             start = self._starts.get(name, 0)
             low, end = yield from self.asked(
@@ -148,6 +150,25 @@ class IdentityRestore(Task):
                     break
                 yield False
         return max(next_ms - self._identities_ms - SKEW_MS, 0)
+
+    def _newest(self) -> Generator[bool, None, int | None]:
+        """When the newest entry was appended, by the broker's clock or by ours, where that is
+        earlier; None where there is none."""
+        end = self._store.positions.identities_from
+        size = PIECE_FIRST
+        while end > 0:
+            begin = max(0, end - size)
+            newest_ms: int | None = None
+            for messages in self.messages(self._journal, begin, end):
+                if messages:
+                    newest_ms = messages[-1].timestamp()[1]
+                yield False
+            if newest_ms is not None:
+                return min(newest_ms, self._clock.now_ms())
+            if begin == 0:
+                break
+            size *= 2
+        return None
 
     def _piece(self, begin: int, end: int) -> Generator[bool, None, int | None]:
         """Remember what a stretch of the journal identifies; says when its first entry was

@@ -30,7 +30,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from drawdown.events.codec import RecordError
 from drawdown.events.reasons import Reason
 from drawdown.stream.application import COMMANDS, USAGE, Application, Item, Lag, Record
-from drawdown.stream.clock import Clock, ClockGuard
+from drawdown.stream.clock import JUMP_MS_MAX, Clock, ClockGuard
 from drawdown.stream.layout import Layout
 from drawdown.stream.lease import Lease, LogUnreadableError
 from drawdown.stream.metrics import StreamMetrics
@@ -38,7 +38,7 @@ from drawdown.stream.outbox import FORWARDED, Outbox
 from drawdown.stream.partition import partition_of
 from drawdown.stream.ports import Cluster, GroupState, Producer
 from drawdown.stream.recovery import Recoveries
-from drawdown.stream.store import GENERATION_MS, Store, Stores
+from drawdown.stream.store import Store, Stores
 from drawdown.stream.view import PartitionView, RowCache
 from drawdown.stream.watchdog import Watchdog
 
@@ -49,9 +49,13 @@ KEYS_MAX: Final = 1 << 17
 UNEXPECTED: Final = "unexpected"
 """The runbook's entry for what stopped a partition and is none of the rules."""
 NEVER_MS: Final = 1 << 62
-TIMERS_WAIT_MS: Final = 100
 INITIALISE_S: Final = 1.0
 """For the coordinator's answer, before anything else is looked after."""
+TIMERS_WAIT_S: Final = 0.1
+TIMERS_HELD_S: Final = 10.0
+"""How long timers rest after two clocks were found to differ."""
+FORGET_EVERY_S: Final = 6_000.0
+"""Between two looks for generations of identities that are over."""
 COMMANDS_MAX: Final = 500
 """Commands taken at once."""
 
@@ -170,10 +174,10 @@ class Worker:
         self.waiting: dict[int, str] = {}
         """Partitions that are served without all identities: what of them waits, in words."""
         self._timers_next: dict[int, int] = {}
-        self._timers_wait_ms: dict[int, int] = {}
+        self._timers_wait_s: dict[int, float] = {}
         self._watermark: dict[int, int] = {}
         self._placed: dict[bytes, int] = {}
-        self._forget_at = 0
+        self._forget_at_s = 0.0
         self._behind = False
         """The last turn ran out of time, not of usage."""
         self._topics = {USAGE: layout.usage, COMMANDS: layout.commands}
@@ -579,14 +583,15 @@ class Worker:
         now_ms = self._clock.now_ms()
         for partition, view in list(self._views.items()):
             due_ms = self._timers_next[partition]
-            if due_ms > now_ms or now_ms < self._timers_wait_ms.get(partition, 0):
+            if due_ms > now_ms or turn.started < self._timers_wait_s.get(partition, 0.0):
                 continue
             watermark = self._watermark_of(turn, partition)
             if watermark is None or due_ms > watermark:
                 # Asked of the broker again only after a while.
-                self._timers_wait_ms[partition] = now_ms + TIMERS_WAIT_MS
+                self._timers_wait_s[partition] = turn.started + TIMERS_WAIT_S
                 continue
             turn.outbox.at = partition
+            turn.fired_at[partition] = watermark
             for timer in view.store.due(watermark, self._budget.timers_max):
                 turn.timers += 1
                 turn.partitions.add(partition)
@@ -599,6 +604,34 @@ class Worker:
                 except Exception as error:
                     self._stop(partition, error)
                     raise _DroppedError("stopped") from error
+
+    def _check_timers(self, turn: _Turn) -> None:
+        """Whether the broker's clock agrees with what timers fired on, before that counts.
+
+        Where inputs were read to their ends, they fire on this process's clock alone: one that
+        is a month ahead, from its start or by a jump, would lapse a month's grants. What they
+        made is on the broker by now, and says by its append time what the broker believes.
+        """
+        try:
+            left = self._producer.flush(self._config.transaction_timeout_s)
+        except KafkaException as error:
+            raise self._failed(error) from error
+        if left:
+            raise _DroppedError("not sent")
+        for partition, watermark in turn.fired_at.items():
+            appended_ms = turn.outbox.journal_at.get(partition, watermark)
+            ahead_ms = watermark - appended_ms
+            if ahead_ms > JUMP_MS_MAX:
+                self._metrics.timers_held.set(1)
+                log.critical(
+                    "timers stand still: this process's clock, or the broker's, is %d s from the"
+                    " other. See deploy/runbook.md.",
+                    ahead_ms // 1000,
+                )
+                self._watermark.pop(partition, None)
+                self._guard.trust(appended_ms)
+                self._timers_wait_s[partition] = turn.started + TIMERS_HELD_S
+                raise _DroppedError("clocks")
 
     def _look_at_timers(self, partition: int, view: PartitionView) -> None:
         """Remember when the partition's next timer is due, so that nothing else need be read."""
@@ -664,6 +697,8 @@ class Worker:
                 outbox.row(key, value)
         turn.stage("encode", self._clock.monotonic() - started)
         self._send(turn)
+        if turn.timers:
+            self._check_timers(turn)
         self._crash("produced")
         offsets = self._lease.offsets(turn.partitions, turn.next_offsets)
         self._timed(
@@ -795,11 +830,14 @@ class Worker:
             if timers_changed:
                 self._look_at_timers(partition, view)
         self._crash("stored")
-        if now_ms >= self._forget_at:
-            self._forget_at = now_ms + GENERATION_MS // 100
+        if turn.decided_at and started >= self._forget_at_s:
+            self._forget_at_s = started + FORGET_EVERY_S
+            # By what is decided: a backlog repeats what was young then. And by the earlier of both
+            # clocks: one that is ahead would forget what may come again.
+            known_ms = min(turn.decided_at.values())
             for partition, view in self._views.items():
-                # By what is decided, not by the clock: a backlog repeats what was young then.
-                view.store.forget(self._decided_to(partition, now_ms) - self._config.identities_ms)
+                decided_ms = min(known_ms, self._decided_to(partition, now_ms))
+                view.store.forget(decided_ms - self._config.identities_ms)
         ended = self._clock.monotonic()
         turn.stage("store", ended - started)
         self._count(turn, now_ms, ended)
@@ -862,6 +900,8 @@ class _Turn:
         self.taken: dict[str, int] = {USAGE: 0, COMMANDS: 0}
         self.results: dict[tuple[str, str], int] = {}
         self.timers = 0
+        self.fired_at: dict[int, int] = {}
+        """The watermark timers of a partition fired on."""
         self.sealed: dict[int, dict[str, bytes | None]] = {}
         self.stages: dict[str, float] = {}
 

@@ -33,6 +33,7 @@ class Broker:
 
     def __init__(self, now_ms: Callable[[], int], idle: Callable[[float], None] | None) -> None:
         self.now = now_ms()
+        self.ahead_ms = 0
         self.up = True
         self.down_since_ms = 0
         self.topics: dict[str, Topic] = {}
@@ -44,6 +45,11 @@ class Broker:
         self._timers_made = 0
 
     # Time
+
+    @property
+    def stamp_ms(self) -> int:
+        """What is stamped on what is appended now: by a clock that may be wrong."""
+        return self.now + self.ahead_ms
 
     def tick(self) -> None:
         """Let what is due by now happen, if the broker is up."""
@@ -153,14 +159,21 @@ class Broker:
         return txn
 
     def end_transaction(
-        self, transactional_id: TransactionalId, committed: bool, markers_ms: int = 0
+        self,
+        transactional_id: TransactionalId,
+        committed: bool,
+        markers_ms: int = 0,
+        offsets_first: bool = False,
     ) -> None:
-        """End the transaction that is open, if one is. Its markers follow within `markers_ms`."""
+        """End the transaction that is open, if one is. Its markers follow within `markers_ms`; with
+        `offsets_first` that of the offsets is written at once."""
         txn, transactional_id.open = transactional_id.open, None
         if txn is None:
             return
         txn.decide(committed)
         transactional_id.finishing = txn
+        if offsets_first:
+            txn.settle()
         if markers_ms:
             self.at(self.now + markers_ms, self._finish, transactional_id, txn)
         else:
@@ -172,7 +185,7 @@ class Broker:
             transactional_id.finishing = None
             for hanging in transactional_id.hanging:
                 hanging.end_where(txn)  # markers name a producer, and no transaction
-            txn.finish(self.now)
+            txn.finish(self.stamp_ms)
 
     def forget(self, name: str) -> None:
         """What Kafka may do to an open transaction when its broker is killed: take it for aborted,
