@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, TypeVar
 
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaError, KafkaException
 
 from drawdown.replay.job import Job, Progress
 from drawdown.replay.log import LogError
@@ -74,6 +74,8 @@ def _apart(
                 told(number, *content)
             elif word == "failed":
                 raise content
+            elif word == "kafka":
+                raise KafkaException(KafkaError(*content))
             else:
                 results[number] = content
                 running.pop(number).join()
@@ -105,7 +107,8 @@ def _child(work: Work[Any], job: Job, bootstrap: str, said: Any) -> None:
     except (LogError, TooManyError) as error:
         said.put((number, "failed", error))
     except KafkaException as error:  # it does not cross to the parent as it is
-        said.put((number, "failed", LogError(f"Kafka says: {error.args[0].str()}")))
+        cause: KafkaError = error.args[0]
+        said.put((number, "kafka", (cause.code(), cause.str())))
     except Exception as error:  # noqa: BLE001 - told by the parent, whatever it is
         said.put((number, "failed", PartitionError(f"{type(error).__name__}: {error}")))
     else:
