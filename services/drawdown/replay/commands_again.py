@@ -107,15 +107,15 @@ class CommandsAgain:
                 self._past(incoming)
             self.source.take()
             self._next = None
-        self._end_waiting()
+        self._end_waiting(limit)
 
     def take(self, offset: int) -> tuple[Incoming | None, Told[Decision | None] | None]:
         """The command at an offset, for its entry, and its decision; None where it is not there."""
-        for waiting in self._waiting.values():
-            for each in waiting:
-                if each.incoming.record.offset == offset:
-                    waiting.remove(each)
-                    return each.incoming, each.told
+        waiting = [each for group in self._waiting.values() for each in group]
+        for each in waiting:
+            if each.incoming.record.offset == offset:
+                self._forget(each)
+                return each.incoming, each.told
         incoming = self.source.peek()
         if incoming is None or incoming.record.offset != offset:
             return None, None
@@ -164,13 +164,26 @@ class CommandsAgain:
         self._waiting.setdefault(waiting.command.customer, []).append(waiting)
         self._waiting_count += 1
         if self._waiting_count > WAITING_MAX:
-            self._end_waiting()
+            self._end_waiting(waiting.incoming.record.offset)
 
-    def _end_waiting(self) -> None:
-        waiting, self._waiting = self._waiting, {}
-        self._waiting_count = 0
-        for each in [each for group in waiting.values() for each in group]:
+    def _end_waiting(self, limit: int) -> None:
+        """No command below an offset can have been decided later."""
+        ended = [
+            each
+            for waiting in self._waiting.values()
+            for each in waiting
+            if each.incoming.record.offset < limit
+        ]
+        for each in ended:
+            self._forget(each)
             self._attempt(each, last=True)
+
+    def _forget(self, waiting: Waiting) -> None:
+        customer = waiting.command.customer
+        self._waiting[customer].remove(waiting)
+        self._waiting_count -= 1
+        if not self._waiting[customer]:
+            del self._waiting[customer]
 
     def _attempt(self, waiting: Waiting, *, last: bool = False) -> bool:
         """Decide it by the rows as they are; False where it was perhaps decided later."""
@@ -194,7 +207,7 @@ class CommandsAgain:
         if agreed:
             self._agreed(waiting, again)
             return True
-        if not last and decision.digest is None:
+        if not last and not stated:
             return False
         detail = f"{self._where(told)}, the answer to {position(self.source, waiting.incoming)}"
         if stated and sequence != decision.sequence:
