@@ -63,6 +63,7 @@ def lived() -> Desk:
     desk.settle()
     settler = settler.restart()
     _holds(desk)
+    desk.authorize("bob", require="hold", estimate={"amount": "0.25"})  # stays open
     desk.publish(book("v2", rates=[DEARER, *book().rates[1:]]), desk.now + timedelta(seconds=90))
     desk.settle()
     desk.pass_time(100)

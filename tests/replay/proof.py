@@ -17,11 +17,11 @@ from drawdown.stream.partition import partition_of
 
 
 def verified(desk: Desk) -> whole.VerifyReport:
-    return whole.verify(desk.cluster, ENVIRONMENT)
+    return whole.verify(desk.cluster, ENVIRONMENT, on_disk=False)
 
 
 def replayed(desk: Desk, *stores: Path) -> whole.ReplayReport:
-    return whole.replay(desk.cluster, ENVIRONMENT, stores=stores)
+    return whole.replay(desk.cluster, ENVIRONMENT, stores=stores, on_disk=False)
 
 
 def told(report: whole.VerifyReport | whole.ReplayReport) -> list[str]:

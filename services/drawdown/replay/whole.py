@@ -64,12 +64,18 @@ def replay(
     partitions: Sequence[int] | None = None,
     stores: Sequence[Path] = (),
     scratch: Path | None = None,
+    on_disk: bool = True,
     at_once: int = 1,
     told: Told | None = None,
 ) -> ReplayReport:
-    """Rebuild all partitions, or those named, and compare. See `replay_partition`, `processes`."""
+    """Rebuild all partitions, or those named, and compare. See `replay_partition`, `processes`.
+
+    Rows are rebuilt in a directory of their own below `scratch`, or in memory.
+    """
     started = time.monotonic()
-    found = _run(replay_partition, cluster, environment, partitions, stores, scratch, at_once, told)
+    found = _run(
+        replay_partition, cluster, environment, partitions, stores, scratch, on_disk, at_once, told
+    )
     seconds = time.monotonic() - started
     entries = sum(one.entries for one in found)
     return ReplayReport(
@@ -94,12 +100,15 @@ def verify(
     *,
     partitions: Sequence[int] | None = None,
     scratch: Path | None = None,
+    on_disk: bool = True,
     at_once: int = 1,
     told: Told | None = None,
 ) -> VerifyReport:
     """Decide all partitions again, or those named. See `verify_partition`, `processes`."""
     started = time.monotonic()
-    found = _run(verify_partition, cluster, environment, partitions, (), scratch, at_once, told)
+    found = _run(
+        verify_partition, cluster, environment, partitions, (), scratch, on_disk, at_once, told
+    )
     seconds = time.monotonic() - started
     names = [field.name for field in msgspec.structs.fields(Counts)]
     counts = Counts(**{name: sum(getattr(one.counts, name) for one in found) for name in names})
@@ -124,6 +133,7 @@ def _run(
     partitions: Sequence[int] | None,
     stores: Sequence[Path],
     scratch: Path | None,
+    on_disk: bool,
     at_once: int,
     told: Told | None,
 ) -> list[T]:
@@ -135,7 +145,7 @@ def _run(
                 number,
                 count,
                 cluster_id,
-                directory,
+                directory if on_disk else None,
                 tuple(str(path) for path in stores),
             )
             for number in (range(count) if partitions is None else partitions)
