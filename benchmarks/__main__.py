@@ -9,6 +9,7 @@ from pathlib import Path
 BENCHMARKS = {
     "throughput": "usage events per second of one settlement process, lag, memory",
     "authorize": "milliseconds to a durable allow with a hold, over Kafka and through the gateway",
+    "replay": "entries a second of one process: rebuilding rows, and deciding everything again",
     "ledger": "microseconds per decision, pure, without Kafka",
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -41,3 +42,8 @@ class Job(msgspec.Struct, frozen=True):
             return MemoryStores().open(owner)
         directory = Path(self.scratch) / str(self.partition)
         return RocksStores(directory, cache_bytes=16 << 20, write_buffer_bytes=32 << 20).open(owner)
+
+
+def rss_mb() -> int:
+    """The most memory this process ever had resident, in MB of 10^6 bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 // 1_000_000

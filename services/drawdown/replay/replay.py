@@ -17,7 +17,7 @@ from drawdown.events.catalogue import BALANCE_CHANGES, BALANCES
 from drawdown.ledger.values import Wallet
 from drawdown.replay import compare
 from drawdown.replay.differences import Difference, Differences
-from drawdown.replay.job import TELL_EVERY, Job, Progress
+from drawdown.replay.job import TELL_EVERY, Job, Progress, rss_mb
 from drawdown.replay.live_store import LiveStore, paths_of
 from drawdown.replay.log import Ends, PartitionLog
 from drawdown.replay.rebuild import Rebuilt, customer_of, text_of
@@ -51,6 +51,8 @@ class Replayed(msgspec.Struct, frozen=True):
     first: list[Difference]
     seconds: float
     fold_seconds: float
+    rss_mb: int
+    """Most that its process took, in MB of 10^6 bytes."""
 
 
 def replay_partition(job: Job, cluster: Cluster, progress: Progress) -> Replayed:
@@ -116,8 +118,9 @@ class _Replay:
             stores=self._compared,
             differences=self._differences.count,
             first=self._differences.first,
-            seconds=time.monotonic() - started,
-            fold_seconds=folded - started,
+            seconds=round(time.monotonic() - started, 3),
+            fold_seconds=round(folded - started, 3),
+            rss_mb=rss_mb(),
         )
 
     def _fold(self, rebuilt: Rebuilt, start: int, end: int, whole: int) -> None:

@@ -38,7 +38,7 @@ from drawdown.replay.books import read_known
 from drawdown.replay.commands_again import CommandsAgain
 from drawdown.replay.differences import Difference, Differences
 from drawdown.replay.inputs import Incoming, Input
-from drawdown.replay.job import TELL_EVERY, Job, Progress
+from drawdown.replay.job import TELL_EVERY, Job, Progress, rss_mb
 from drawdown.replay.log import ANSWER_S, Ends, PartitionLog
 from drawdown.replay.rebuild import CACHE_BYTES, COMMIT_EVERY, Causes, text_of, unreadable
 from drawdown.replay.recorded import (
@@ -76,6 +76,8 @@ class Verified(msgspec.Struct, frozen=True):
     whole: bool
     """Nothing stands undecided on the inputs."""
     seconds: float
+    rss_mb: int
+    """Most that its process took, in MB of 10^6 bytes."""
 
 
 def verify_partition(job: Job, cluster: Cluster, progress: Progress) -> Verified:
@@ -123,7 +125,6 @@ class _Verification:
             """The same once more: two look at it, each at its own pace."""
             return PartitionLog(cluster, found.topic, found.partition, found.start, found.end)
 
-        self._ends = {USAGE: usage.end, COMMANDS: commands.end}
         parts = job.partitions
         self._usage = UsageAgain(
             self._deciding,
@@ -175,7 +176,7 @@ class _Verification:
         self._finish()
         self._progress(counts.entries, counts.entries)
         deciding = self._deciding
-        whole = all(self._ends[name] <= self._decided(name) for name in self._ends)
+        whole = self._usage.source.peek() is None and self._commands.source.peek() is None
         return Verified(
             partition=self._partition,
             counts=counts,
@@ -184,7 +185,8 @@ class _Verification:
             forwarded_out=deciding.forwarded_out,
             forwarded_in=deciding.forwarded_in,
             whole=whole,
-            seconds=time.monotonic() - started,
+            seconds=round(time.monotonic() - started, 3),
+            rss_mb=rss_mb(),
         )
 
     def _decided(self, name: str) -> int:
@@ -223,13 +225,11 @@ class _Verification:
         topic, partition, offset = found[1].decode(), int(found[2]), int(found[3])
         name = INPUTS.get(topic)
         if name is None or partition != self._partition:
-            self._differ(message, f"its cause is {topic}[{partition}]@{offset}: not of here")
-            self._fold(message, value, customer)
-            return
-        wrong = self._causes.wrong(topic, offset)
-        if wrong is not None:
-            self._differ(message, wrong)
-            self._fold(message, value, customer)
+            wrong: str | None = f"its cause is {topic}[{partition}]@{offset}: not of here"
+        else:
+            wrong = self._causes.wrong(topic, offset)
+        if name is None or wrong is not None:
+            self._fold(message, value, customer, wrong)
             return
         if name == USAGE:
             self._usage.before(offset)
@@ -243,12 +243,10 @@ class _Verification:
             if offset < source.start:
                 deciding.counts.causes_gone += 1
             else:
-                self._differ(
-                    message,
-                    f"its cause {source.topic}[{partition}]@{offset} "
-                    + ("makes no entry" if incoming else "is not there, or makes no entry"),
+                wrong = f"its cause {source.topic}[{partition}]@{offset} " + (
+                    "makes no entry" if incoming else "is not there, or makes no entry"
                 )
-            self._fold(message, value, customer)
+            self._fold(message, value, customer, wrong)
         else:
             self._at_ms = incoming.record.at_ms
             self._of_record(message, value, customer, incoming, told)
@@ -374,20 +372,22 @@ class _Verification:
 
     # entries that are folded, not decided
 
-    def _fold(self, message: Message, value: bytes, customer: str) -> None:
-        """Take an entry as it is written, if it follows."""
+    def _fold(self, message: Message, value: bytes, customer: str, wrong: str | None) -> None:
+        """Take an entry as it is written, if it follows. `wrong` is what is to be told of it."""
         deciding = self._deciding
         if customer in deciding.broken:
             deciding.counts.not_followed += 1
             return
-        sealed = self._unsealed(message, value, customer)
-        if sealed is None:
+        if self._unsealed(message, value, customer) is None:
             return
+        if wrong is not None:
+            self._differ(message, wrong, customer)
         try:
             deciding.application.fold(value, deciding.view)
         except Exception as error:  # noqa: BLE001 - whatever it is, the entry does not follow
-            self._differ(message, f"it does not follow: {error}", customer)
-            deciding.breaks(customer)
+            if wrong is None:
+                self._differ(message, f"it does not follow: {error}", customer)
+                deciding.breaks(customer)
 
     def _unsealed(self, message: Message, value: bytes, customer: str) -> Sealed | None:
         """The entry, where it can be read and its customer's chain can go on."""
