@@ -16,10 +16,11 @@ import sys
 from typing import Any
 
 from benchmarks.machine import machine
-from benchmarks.throughput import Wallets, settled, start_load
+from benchmarks.throughput import Wallets, start_load
 from benchmarks.world import ENVIRONMENT, BenchmarkError, World
 from drawdown.broker.errors import BrokerError
 from drawdown.replay import whole
+from drawdown.stream.loop import settle_down
 
 
 def main(arguments: list[str]) -> int:
@@ -50,13 +51,15 @@ def fill(world: World, customers: int, events: int) -> None:
     Wallets(world).up_to(customers)
     say(f"{events:,} events")
     load = ("--customers", str(customers), "--events", str(events), "--source", "replay")
+    wanted = world.debits() + events
     start_load(world, "pile", *load).wait()
-    settled(world)
+    world.until(lambda: world.debits() >= wanted, "debits", 1800)
 
 
 def measure(world: World) -> dict[str, Any]:
     """Replay and verify the journal there is; settlement may run or not."""
     stores = [world.home / "stores" / ENVIRONMENT.name]
+    settle_down()
     say("replay")
     replayed = whole.replay(world.cluster, ENVIRONMENT, stores=stores, scratch=world.home)
     say("verify")

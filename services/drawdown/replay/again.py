@@ -184,12 +184,13 @@ class Deciding:
         application = self.application
         return self.attempt(at_ms, lambda again: application.fire(key, at_ms, again, again), agrees)
 
-    def kept(self, again: Again, where: str) -> None:
+    def kept(self, again: Again) -> None:
         """Go on from what was decided; money is neither made nor lost by it."""
         again.keep()
         for row in again.rows.values():
             if isinstance(row, Wallet) and (wrong := imbalance(row)) is not None:
-                self.differ("conservation", f"{where}: {wrong}", customer=row.customer)
+                detail = f"{row.customer}, entry {row.sequence}: {wrong}"
+                self.differ("conservation", detail, customer=row.customer)
 
     def breaks(self, customer: str) -> None:
         """A customer's chain ends here."""

@@ -18,6 +18,7 @@ from drawdown.replay.job import Job, Progress
 from drawdown.replay.log import LogError
 from drawdown.replay.rebuild import TooManyError
 from drawdown.stream.kafka import KafkaCluster, overrides_from
+from drawdown.stream.loop import settle_down
 from drawdown.stream.ports import Cluster
 
 T = TypeVar("T")
@@ -102,6 +103,7 @@ def _child(work: Work[Any], job: Job, bootstrap: str, said: Any) -> None:
     def progress(done: int, whole: int) -> None:
         said.put((number, "progress", (done, whole)))
 
+    settle_down()
     try:
         result = work(job, KafkaCluster(bootstrap, overrides_from(os.environ)), progress)
     except (LogError, TooManyError) as error:

@@ -279,8 +279,9 @@ class _Verification:
         again, agreed = deciding.record(incoming, lag, agrees)
         if agreed or (again.entries and again.entries[0] == (key, value)):
             deciding.counts.decided_again += 1
-            deciding.kept(again, self._where(message))
-            self._others(again)
+            deciding.kept(again)
+            if len(again.entries) > 1:
+                self._others(again)
             if incoming.record.input == USAGE:
                 self._usage.answered(incoming, again)
             else:
@@ -308,8 +309,9 @@ class _Verification:
         if agreed:
             deciding.counts.decided_again += 1
             deciding.counts.timers += 1
-            deciding.kept(again, self._where(message))
-            self._others(again)
+            deciding.kept(again)
+            if len(again.entries) > 1:
+                self._others(again)
         else:
             self._otherwise(message, value, customer, again)
         self._commands.changed(customer)
