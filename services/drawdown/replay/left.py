@@ -3,6 +3,8 @@ partition it belongs to. Usage and commands share these."""
 
 from __future__ import annotations
 
+from typing import Final
+
 from drawdown.events.codec import RecordError
 from drawdown.events.reasons import Reason
 from drawdown.replay.again import Deciding, letter_for
@@ -10,6 +12,9 @@ from drawdown.replay.inputs import Incoming, Input
 from drawdown.replay.recorded import Ahead, Letter, Told
 from drawdown.settlement.application import TOPICS
 from drawdown.stream.outbox import FORWARDED
+
+FORWARDED_MAX: Final = 100_000
+"""Moved records of a partition that are looked for where they were moved to."""
 
 
 class Left:
@@ -38,9 +43,8 @@ class Left:
         deciding, record = self._deciding, incoming.record
         if incoming.home is not None and not incoming.forwarded:
             deciding.counts.forwarded += 1
-            deciding.forwarded_out.append(
-                f"{TOPICS[record.input]}:{record.partition}:{record.offset}"
-            )
+            origin = f"{TOPICS[record.input]}:{record.partition}:{record.offset}"
+            _note(deciding.forwarded_out, origin)
             return
         error = incoming.error
         if incoming.home is not None:
@@ -57,7 +61,7 @@ class Left:
         origin = incoming.record.header(FORWARDED)
         if origin is not None:
             name = TOPICS[incoming.record.input]
-            self._deciding.forwarded_in.append(f"{name}:{origin.decode('utf-8', 'replace')}")
+            _note(self._deciding.forwarded_in, f"{name}:{origin.decode('utf-8', 'replace')}")
 
     def refused(self, incoming: Incoming, letter: Letter, told: Told[Letter] | None) -> None:
         """Account for a record that is refused again, with the dead letter it has, if any."""
@@ -104,6 +108,12 @@ class Left:
                 topic=self._letters.topic,
                 offset=told.offset,
             )
+
+
+def _note(origins: list[str], origin: str) -> None:
+    """So many are kept by name; more of them are only counted."""
+    if len(origins) < FORWARDED_MAX:
+        origins.append(origin)
 
 
 def position(source: Input, incoming: Incoming) -> str:

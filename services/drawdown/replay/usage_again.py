@@ -9,6 +9,7 @@ from drawdown.replay.again import Again, Deciding
 from drawdown.replay.inputs import Incoming, Input
 from drawdown.replay.left import Left, position
 from drawdown.replay.recorded import Ahead, Letter, Told
+from drawdown.settlement.application import REPLY_TO
 from drawdown.stream.application import Lag
 
 NO_LAG = Lag()
@@ -75,6 +76,8 @@ class UsageAgain:
                 deciding.counts.duplicates += 1
             self.answered(incoming, again)
             return
+        if incoming.record.header(REPLY_TO) is not None:
+            self._answers.find((event.subject, event.id))  # told of once is enough
         told = letter[0] if letter else self._left.letter(incoming)
         if again.letter is not None:
             self._left.differs(incoming, again.letter, told)
@@ -128,6 +131,17 @@ class UsageAgain:
     def rest(self, end: int) -> None:
         """What is left over, of events below `end`."""
         self._left.rest(end)
+        deciding, whole = self._deciding, self.source.peek() is None
         for told in self._answers.rest():
-            if self.source.start > 0 or told.content is None:
-                self._deciding.counts.decisions_gone += 1
+            decision = told.content
+            if self.source.start > 0 or decision is None:
+                deciding.counts.decisions_gone += 1
+            elif whole and decision.customer not in deciding.broken:
+                deciding.differ(
+                    "decision",
+                    f"{self._answers.topic}[{deciding.partition}]@{told.offset}: an answer to usage"
+                    f" {decision.id!r} of {decision.customer}, which nobody sent and asked about",
+                    customer=decision.customer,
+                    topic=self._answers.topic,
+                    offset=told.offset,
+                )

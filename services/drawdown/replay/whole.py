@@ -15,6 +15,7 @@ from drawdown.replay import processes
 from drawdown.replay.again import Counts
 from drawdown.replay.differences import Difference
 from drawdown.replay.job import Job
+from drawdown.replay.left import FORWARDED_MAX
 from drawdown.replay.processes import Told, Work
 from drawdown.replay.replay import Replayed, StoreCompared, replay_partition
 from drawdown.replay.verify import Verified, verify_partition
@@ -163,8 +164,9 @@ def _rate(count: int, seconds: float) -> int:
 
 def _not_arrived(found: Sequence[Verified]) -> list[Difference]:
     """Records that were moved from one partition and are on no other."""
-    if not all(one.whole for one in found):
-        return []  # they may stand undecided yet
+    most = max(len(names) for one in found for names in (one.forwarded_in, one.forwarded_out))
+    if most >= FORWARDED_MAX or not all(one.whole for one in found):
+        return []  # not all are known by name; or they may stand undecided yet
     arrived = {origin for one in found for origin in one.forwarded_in}
     return [
         Difference(
