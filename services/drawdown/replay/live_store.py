@@ -39,12 +39,16 @@ class LiveStore:
             said = meta.get(OWNER_KEY)
             positions = meta.get(POSITIONS_KEY)
             del meta
-            if said is None or positions is None:
-                raise StoreUnusableError(f"{path}: it is empty: nothing was settled yet")
+            if said is None:
+                raise StoreUnusableError(f"{path}: it does not say whose it is")
             found = msgspec.json.decode(cast(bytes, said), type=Owner)
             if found != owner:
                 raise StoreUnusableError(f"{path}: it is that of {found}, not of {owner}")
-            self.positions = msgspec.json.decode(cast(bytes, positions), type=Positions)
+            self.positions = Positions()
+            if positions is not None:
+                self.positions = msgspec.json.decode(cast(bytes, positions), type=Positions)
+            if self.positions == Positions() and next(iter(self.all_rows()), None) is not None:
+                raise StoreUnusableError(f"{path}: its restore is not finished")
         except (StoreUnusableError, msgspec.MsgspecError) as error:
             self.close()
             raise StoreUnusableError(str(error)) from error

@@ -25,7 +25,7 @@ from drawdown.stream.ports import Cluster
 from drawdown.stream.store import Owner, Store, StoreUnusableError
 
 
-class StoreCompared(msgspec.Struct, frozen=True, omit_defaults=True):
+class StoreCompared(msgspec.Struct, frozen=True):
     """What became of a store that was to be compared."""
 
     path: str
