@@ -29,6 +29,7 @@ from tests.simulation.world import (
     Disk,
     MachineClock,
     Time,
+    small_pieces,
 )
 
 from drawdown.events.base import KEY_SEPARATOR
@@ -138,9 +139,10 @@ class History(Sending):
         """By partition: where its journal ended, and when, while clocks may be wrong."""
 
     def play(self) -> History:
-        for name, *arguments in self.schedule.steps:
-            getattr(self, "do_" + name)(*arguments)
-        self._end()
+        with small_pieces():
+            for name, *arguments in self.schedule.steps:
+                getattr(self, "do_" + name)(*arguments)
+            self._end()
         return self
 
     @property

@@ -6,7 +6,8 @@ Nothing here is random and nothing runs by itself: the same calls make the same 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from hashlib import sha256
 from typing import Any, Final
 
@@ -27,8 +28,17 @@ TOPIC_CONFIGS: Final = [
     (ENVIRONMENT.topic(topic), topic.by_customer, topic.config(ENVIRONMENT)) for topic in TOPICS
 ]
 
-identities.PIECE_FIRST, identities.PIECE_MAX = 2, 4  # type: ignore[misc]
-"""A history is short: ids are restored in pieces of a few entries."""
+
+@contextmanager
+def small_pieces() -> Iterator[None]:
+    """A history is short: ids are restored in pieces of a few entries."""
+    before = identities.PIECE_FIRST, identities.PIECE_MAX
+    identities.PIECE_FIRST, identities.PIECE_MAX = 2, 4  # type: ignore[misc]
+    try:
+        yield
+    finally:
+        identities.PIECE_FIRST, identities.PIECE_MAX = before  # type: ignore[misc]
+
 
 Moment = Callable[[str], None]
 """Told where a process has come to; may end or hold up that process."""

@@ -174,6 +174,21 @@ def unseal(value: bytes) -> Sealed:
     record = checked_record(value)
     data = record.data
     cause = data.cause
+    # Most amounts of an entry are its own, or zero: each text is read once.
+    text = data.amount or "0"
+    amount = amount_of(text)
+    known = {text: amount, "0": 0}
+    slices = []
+    for part in data.allocations:
+        taken, revenue = part.amount, part.revenue
+        slices.append(
+            Slice(
+                part.grant,
+                known[taken] if taken in known else amount_of(taken),
+                known[revenue] if revenue in known else amount_of(revenue),
+            )
+        )
+    revenue = data.revenue
     entry = Entry(
         customer=record.subject,
         sequence=data.sequence,
@@ -195,19 +210,14 @@ def unseal(value: bytes) -> Sealed:
         usage=data.usage,
         price=data.price,
         asset=data.asset,
-        amount=amount_of(data.amount or "0"),
+        amount=amount,
         before=amount_of(data.before or "0"),
         after=amount_of(data.after or "0"),
-        slices=tuple(
-            [
-                Slice(part.grant, amount_of(part.amount), amount_of(part.revenue))
-                for part in data.allocations
-            ]
-        ),
-        credit=amount_of(data.credit),
-        overdrawn=amount_of(data.overdrawn),
-        revenue=amount_of(data.revenue),
-        cost=amount_of(data.cost),
+        slices=tuple(slices),
+        credit=0 if data.credit == "0" else amount_of(data.credit),
+        overdrawn=0 if data.overdrawn == "0" else amount_of(data.overdrawn),
+        revenue=known[revenue] if revenue in known else amount_of(revenue),
+        cost=0 if data.cost == "0" else amount_of(data.cost),
         grant=data.grant,
         terms=data.terms,
         reason=data.reason,

@@ -7,7 +7,7 @@ which topic. There is no rule about money here; those are in `ledger`.
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Final, Protocol
 
 from drawdown.events.base import KEY_SEPARATOR, SPECVERSION, milliseconds, moment
 from drawdown.events.catalogue import (
@@ -33,7 +33,7 @@ from drawdown.events.reasons import Reason
 from drawdown.events.structs import struct_of
 from drawdown.events.usage import UsageEvent
 from drawdown.ledger.authorize import is_check
-from drawdown.ledger.book import HOLD
+from drawdown.ledger.book import HOLD, Books
 from drawdown.ledger.decide import decide_command, decide_timer, refused
 from drawdown.ledger.evolve import evolve, evolve_wallet
 from drawdown.ledger.held import evolve_hold
@@ -45,7 +45,6 @@ from drawdown.ledger.replay import identified, remembered
 from drawdown.ledger.rows import Row, due_of, row_bytes, row_of
 from drawdown.ledger.usage import EARLY_MS_MAX, decide_usage, usage_answer, usage_refused
 from drawdown.ledger.values import hold_key
-from drawdown.settlement.books import BookShelf
 from drawdown.stream.application import (
     COMMANDS,
     USAGE,
@@ -74,10 +73,20 @@ _Notice = struct_of(Notice)
 _NoticeData = struct_of(NoticeData)
 
 
+class Shelf(Protocol):
+    """Where the price books are: a `BookShelf` that follows their topic, or those of a replay."""
+
+    @property
+    def books(self) -> Books: ...
+
+    def confirmed(self) -> bool:
+        """Whether these are known to be all."""
+
+
 class Settlement:
     """The application of the settlement service; see `stream.application.Application`."""
 
-    def __init__(self, environment: Environment, shelf: BookShelf) -> None:
+    def __init__(self, environment: Environment, shelf: Shelf) -> None:
         self._shelf = shelf
         self._moment = Moment(0)
         self._low_balance = environment.topic(LOW_BALANCE)
