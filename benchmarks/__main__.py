@@ -10,6 +10,7 @@ BENCHMARKS = {
     "throughput": "usage events per second of one settlement process, lag, memory",
     "authorize": "milliseconds to a durable allow with a hold, over Kafka and through the gateway",
     "ledger": "microseconds per decision, pure, without Kafka",
+    "faults": "what stays true while everything fails: 25 invariants, and a report",
 }
 
 

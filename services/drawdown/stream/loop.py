@@ -482,6 +482,8 @@ class Worker:
                 except Exception as error:
                     self._stop(partition, error)
                     raise _DroppedError("stopped") from error
+        if turn.timers:
+            self._crash("fired")
 
     def _look_at_timers(self, partition: int, view: PartitionView) -> None:
         """Remember when the partition's next timer is due, so that nothing else need be read."""

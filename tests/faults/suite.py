@@ -1,0 +1,199 @@
+"""A campaign: a seeded schedule of faults under load, then the verdict, then the report.
+
+One that fails keeps its folder, and says its seed, its schedule and the first thing that was wrong.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import tempfile
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from tests.faults.children import CampaignError
+from tests.faults.faults import (
+    CrashAt,
+    Fault,
+    KillBroker,
+    KillGateway,
+    KillSettlement,
+    Paused,
+)
+from tests.faults.invariants import INVARIANTS
+from tests.faults.stage import Stage
+
+END_S = 45.0
+"""What the end takes: everything decided, stores dumped, the verdict."""
+
+
+class Campaign:
+    """What was done and what came of it."""
+
+    def __init__(self, stage: Stage, seed: int, minutes: float, say: Callable[[str], None]) -> None:
+        self.stage = stage
+        self.seed = seed
+        self.minutes = minutes
+        self.say = say
+        self.chance = random.Random(seed)
+        self.schedule: list[str] = []
+        self.faults: Counter[int] = Counter()
+        self.events: Counter[int] = Counter()
+        self.violations: dict[int, list[str]] = defaultdict(list)
+        self.not_shown: dict[int, str] = {}
+        self.figures: dict[str, list[float]] = defaultdict(list)
+        self.counts: dict[str, Any] = {}
+
+    # What faults tell
+
+    def note(self, row: int, *, events: int = 0, violation: str | None = None) -> None:
+        """Something seen that the judge cannot see."""
+        self.events[row] += events
+        if violation is not None:
+            self.violations[row].append(violation)
+
+    def measured(self, name: str, value: float) -> None:
+        self.figures[name].append(round(value, 2))
+
+    def memory_bytes(self) -> dict[str, int]:
+        """Resident, by service."""
+        services = [*self.stage.settlers.values(), *self.stage.gateways.values()]
+        return {f"{s.name}-{s.instance}": s.rss_bytes() for s in services}
+
+    # The course of it
+
+    def do(self, fault: Fault) -> None:
+        """One fault: done, left for a while, undone, and everything served again."""
+        began = time.monotonic()
+        self.schedule.append(str(fault))
+        fault.inject(self)
+        self.stage.pause(fault.lasts_s)
+        fault.heal(self)
+        self.stage.serving()
+        for row in fault.rows:
+            self.faults[row] += 1
+        took = time.monotonic() - began
+        self.measured("seconds_a_fault", took)
+        self.say(f"{fault}: served again after {took:.1f} s")
+
+    def run(self) -> None:
+        """All of it. Raises CampaignError where it comes to no end."""
+        deadline = time.monotonic() + self.minutes * 60 - END_S
+        load = self.stage.load
+        load.tell(do="flow")
+        load.tell(120.0, do="duplicates", groups=20, copies=50)
+        self.faults[3] += 1
+        for fault in self.chosen():
+            if time.monotonic() > deadline:
+                break
+            self.do(fault)
+        self.end()
+
+    def chosen(self) -> Iterator[Fault]:
+        """The schedule: each kind once, in an order of the seed; then any, until time is up."""
+        kinds: list[Callable[[], Fault]] = [
+            lambda: KillSettlement(self.chance),
+            lambda: KillGateway(self.chance),
+            lambda: KillBroker(self.chance),
+            lambda: Paused(self.chance),
+            *(
+                lambda point=point: CrashAt(self.chance, point)
+                for point in ("fired", "produced", "offsets-sent", "committed", "stored")
+            ),
+        ]
+        while True:
+            order = list(kinds)
+            self.chance.shuffle(order)
+            for kind in order:
+                yield kind()
+
+    def end(self) -> None:
+        """No more load; everything decided; then the verdict."""
+        self.counts = self.stage.load.tell(180.0, do="stop")
+        self.stage.quiet()
+        ended_at = datetime.now(UTC).isoformat()
+        self.say("all is decided; reading, dumping and judging")
+        balances = self.stage.asked_balances()
+        stores = self.stage.dump_stores()
+        verdict = self.stage.judge(ended_at=ended_at, balances=balances, stores=stores)
+        self.counts["records"] = verdict["records"]
+        for number, found in verdict["rows"].items():
+            self.events[int(number)] += found["events"] if not self._own(int(number)) else 0
+            self.violations[int(number)] += found["violations"]
+
+    def _own(self, number: int) -> bool:
+        """Rows whose events are what the suite saw, not what the judge compared."""
+        return number in (9, 13, 14, 16)
+
+    def result(self) -> dict[str, Any]:
+        """Rows and totals, as `--json` has them."""
+        rows = []
+        for invariant in INVARIANTS:
+            number = invariant.number
+            faults, events = self.faults[number], self.events[number]
+            why = self.not_shown.get(number)
+            if why is None and (faults < invariant.faults_min or events < invariant.events_min):
+                why = (
+                    f"{faults} of {invariant.faults_min} faults, {events} of"
+                    f" {invariant.events_min} {invariant.unit}"
+                )
+            rows.append(
+                {
+                    "number": number,
+                    "faults": faults,
+                    "events": events,
+                    "violations": self.violations[number],
+                    "not_shown": why,
+                }
+            )
+        return {
+            "rows": rows,
+            "invariants": len(INVARIANTS),
+            "shown": sum(row["not_shown"] is None for row in rows),
+            "faults": len(self.schedule),
+            "events": sum((self.counts.get("records") or {}).values()),
+            "schedules": 1,
+            "violations": sum(len(row["violations"]) for row in rows),
+            "seeds": [self.seed],
+            "schedule": self.schedule,
+            "counts": self.counts,
+            "figures": dict(self.figures),
+            "minutes": self.minutes,
+            "date": datetime.now(UTC).date().isoformat(),
+        }
+
+
+def campaign(
+    minutes: float,
+    seed: int,
+    say: Callable[[str], None],
+    *,
+    brokers: int = 1,
+    keep: bool = False,
+) -> dict[str, Any]:
+    """Run one; returns its result. What went wrong is in it, and its folder is kept then."""
+    folder = Path(tempfile.mkdtemp(prefix="drawdown-faults-"))
+    say(f"seed {seed}, {minutes:g} minutes, in {folder}")
+    stage = Stage(folder, seed, say, brokers=brokers)
+    played: Campaign | None = None
+    error: str | None = None
+    try:
+        with stage:
+            played = Campaign(stage, seed, minutes, say)
+            say(f"Kafka at {stage.kafka.bootstrap}; services are ready")
+            played.run()
+    except CampaignError as failed:
+        error = str(failed)
+    result = (played or Campaign(stage, seed, minutes, say)).result()
+    result["error"] = error
+    if error is None and not result["violations"] and not keep:
+        shutil.rmtree(folder)
+        return result
+    result["folder"] = str(folder)
+    (folder / "result.json").write_text(json.dumps(result, indent=1), encoding="utf-8")
+    return result
