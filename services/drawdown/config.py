@@ -51,7 +51,8 @@ class Config(BaseSettings):
     cache_mib: int = Field(default=64, ge=1, description="Settlement: decoded rows kept in memory")
     log_level: str = "INFO"
     crash_at: str | None = Field(
-        default=None, description="Settlement: die at a point of the loop; environments faults* only"
+        default=None,
+        description="Settlement: die at a point of the loop; environments faults* only",
     )
     gateway: str | None = Field(
         default=None, description="Commands: URL of the gateway; default the one `up` started"

@@ -8,7 +8,9 @@ RESPONSE = 12
 """Credits a response costs: what is held before it and captured after it."""
 
 
-def book(version: str, input_price: str, output_price: str, *, video: bool = False) -> dict[str, Any]:
+def book(
+    version: str, input_price: str, output_price: str, *, video: bool = False
+) -> dict[str, Any]:
     """A price book; with `video`, one that also knows what the first did not."""
     meters = [
         {

@@ -23,6 +23,10 @@ class CampaignError(Exception):
     """The campaign cannot go on; says why."""
 
 
+class CannotError(CampaignError):
+    """This machine cannot do a fault: the row is not shown, and the campaign goes on."""
+
+
 def until(true: Callable[[], object], limit_s: float, what: str) -> float:
     """Wait for something to come true; returns how long it took. Raises CampaignError."""
     began = time.monotonic()

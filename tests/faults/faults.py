@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import TYPE_CHECKING
 
+from tests.faults.book import SECOND
 from tests.faults.children import CampaignError, until
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ class Fault:
         raise NotImplementedError
 
     def heal(self, campaign: Campaign) -> None:
-        """Undo it; whether all is served again is waited for by the campaign."""
+        """Undo it, if it does not pass by itself. That all is served again is waited for after."""
 
     def __str__(self) -> str:
         return self.name
@@ -43,6 +45,7 @@ class KillSettlement(Fault):
 
     name = "settlement killed"
     rows = (1, 2, 4, 6, 17)
+    lasts_s = 0.5
 
     def inject(self, campaign: Campaign) -> None:
         campaign.stage.pause(self.chance.uniform(0.1, 1.0))
@@ -67,26 +70,34 @@ class KillGateway(Fault):
 
 
 class CrashAt(Fault):
-    """A process dies at a named point of its loop, by its own hand, and is started again."""
+    """Processes die at named points of their loops, by their own hands, and are started again."""
 
-    def __init__(self, chance: Random, point: str) -> None:
+    lasts_s = 0.5
+
+    def __init__(self, chance: Random, *points: str) -> None:
         super().__init__(chance)
-        self.point = point
-        self.name = f"settlement died at {point!r}"
-        self.rows = (1, 2, 4, 13, 17) if point != "fired" else (1, 7)
-        self.lasts_s = 0.5
+        self.points = points
+        self.name = f"settlement died at {' and '.join(points)}"
+        self.rows = (1, 7) if "fired" in points else (1, 2, 4, 13, 17)
 
     def inject(self, campaign: Campaign) -> None:
         stage = campaign.stage
-        instance = self.chance.choice(sorted(stage.settlers))
-        # "fired" comes with each hold that expires; the others with each turn.
-        times = 1 if self.point == "fired" else self.chance.randint(20, 200)
-        dying = stage.settler(instance, crash_at=f"{self.point}:{times}")
-        code = dying.wait(TAKEOVER_S)
-        if code != -9:
-            raise CampaignError(f"{dying.log_path.name} did not die at {self.point}: {code}")
-        campaign.note(13 if self.point != "fired" else 7, events=0 if self.point == "fired" else 1)
-        stage.settler(instance)
+        dying = {}
+        for instance, point in zip(sorted(stage.settlers), self.points, strict=False):
+            # "fired" comes with each hold that expires; the others with each turn.
+            times = 1 if point == "fired" else self.chance.randint(5, 60)
+            dying[instance] = stage.settler(instance, crash_at=f"{point}:{times}")
+        for instance, service in dying.items():
+            code = service.wait(TAKEOVER_S)
+            if code != -9:
+                raise CampaignError(f"{service.log_path.name} did not die at its point: {code}")
+            stage.settler(instance)
+            for row in self.rows:
+                campaign.faults[row] += 1
+        for row in self.rows:
+            campaign.faults[row] -= 1  # the fault itself is counted as one
+        if "fired" not in self.points:
+            campaign.note(13, events=len(dying))
 
 
 class Paused(Fault):
@@ -161,6 +172,44 @@ class BrokerAway(Fault):
             grown = bytes_ - self.memory.get(name, bytes_)
             if grown > MEMORY_BYTES_MAX:
                 campaign.note(11, violation=f"{name} grew by {grown >> 20} MiB")
+
+
+class Races(Fault):
+    """Rounds of 64 clients for a balance that is worth fewer requests."""
+
+    rows = (5,)
+    lasts_s = 0.0
+
+    def __init__(self, chance: Random, rounds: int) -> None:
+        super().__init__(chance)
+        self.rounds = rounds
+        self.name = f"{rounds} races of 64 clients"
+
+    def inject(self, campaign: Campaign) -> None:
+        campaign.stage.load.tell(30.0 + 5.0 * self.rounds, do="race", rounds=self.rounds)
+
+
+class BookChanged(Fault):
+    """A price book is published into the load, and settlement is killed around its instant."""
+
+    name = "price book changed"
+    rows = (17, 24)
+    lasts_s = 1.0
+    ahead = timedelta(seconds=6)
+
+    def inject(self, campaign: Campaign) -> None:
+        stage = campaign.stage
+        effective_at = datetime.now(UTC).replace(microsecond=0) + self.ahead
+        stage.publish(SECOND, effective_at)
+        for instance in sorted(stage.settlers):
+            left_s = (effective_at - datetime.now(UTC)).total_seconds()
+            stage.pause(max(0.0, left_s - 0.5) if instance == "0" else 1.0)
+            stage.settlers[instance].kill()
+            stage.settler(instance)
+
+    def heal(self, campaign: Campaign) -> None:
+        campaign.stage.serving()
+        campaign.measured("events_redriven", campaign.stage.load.tell(do="redrive")["did"])
 
 
 MEMORY_BYTES_MAX = 512 << 20

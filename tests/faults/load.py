@@ -170,7 +170,8 @@ class Load:
                     at -= LATENESS - timedelta(hours=1)
                 elif draw < 0.025:
                     at, late = at - LATENESS - timedelta(hours=1), True
-                again = self.random.randint(1, 5) if self.random.random() < RESENT_SHARE else 0
+                repeated = not late and self.random.random() < RESENT_SHARE
+                again = self.random.randint(1, 5) if repeated else 0
                 self.use(self.event(self.customer(), at), again, late=late)
                 if draw > 0.997 and len(self.video) < 200:
                     self.unknown_meter(now)
@@ -447,7 +448,7 @@ def poisoned(chance: random.Random, event: dict[str, Any], number: int) -> tuple
             return kind, good.encode(), b"somebody-else"
         case "deep nesting":
             deep = "[" * 5000 + "]" * 5000
-            return kind, f"{good[:-1]},\"x\":{deep}}}".encode(), 0
+            return kind, f'{good[:-1]},"x":{deep}}}'.encode(), 0
         case "NUL":
             return kind, json.dumps({**event, "id": f"nul\x00{number}"}).encode(), 0
         case "lone surrogate":

@@ -95,7 +95,7 @@ class Stage:
         self.kafka = LocalKafka(
             self._kafka_home,
             self._brokers,
-            advertised={number: port for number, port in enumerate(outside, 1)},
+            advertised=dict(enumerate(outside, 1)),
             server_properties=BROKER,
             disk_free_bytes_min=0,
             train_later=False,
@@ -153,7 +153,8 @@ class Stage:
     def env(self, name: str, instance: str, **more: str) -> dict[str, str]:
         return {
             "KAFKA_BOOTSTRAP_SERVERS": self.kafka.bootstrap,
-            "KAFKA_CLIENT_ID": f"{name}-{instance}",
+            # A settlement process is known by what it asks: its client id is its own affair.
+            **({} if name == "settlement" else {"KAFKA_CLIENT_ID": f"{name}-{instance}"}),
             "DRAWDOWN_ENVIRONMENT": self.environment.name,
             "DRAWDOWN_INSTANCE": instance,
             **more,
@@ -164,7 +165,9 @@ class Stage:
         before = self.settlers.get(instance)
         if before is not None and before.running:
             before.kill()
-        env = self.env("settlement", instance, **({"DRAWDOWN_CRASH_AT": crash_at} if crash_at else {}))
+        env = self.env(
+            "settlement", instance, **({"DRAWDOWN_CRASH_AT": crash_at} if crash_at else {})
+        )
         service = Service("settlement", folder or self.folder, free_ports(1)[0], env)
         self.settlers[instance] = service
         return service
@@ -326,12 +329,25 @@ class Stage:
         }
         path = self.folder / "facts.json"
         path.write_text(json.dumps(facts), encoding="utf-8")
-        command = [sys.executable, "-m", "tests.faults.judge", str(path)]
-        judge = Talker(command, self.folder / "judge.log", {"PYTHONPATH": str(ROOT)})
+        return self.ask("judge", "tests.faults.judge", str(path), PYTHONPATH=str(ROOT))
+
+    def ask(self, name: str, module: str, *arguments: str, **env: str) -> dict[str, Any]:
+        """Run a module of ours to its end; what it printed. Raises CampaignError."""
+        command = [sys.executable, "-m", module, *arguments]
+        child = Talker(command, self.folder / f"{name}.log", env)
         try:
-            return judge.heard(300.0)
+            return child.heard(300.0)
         finally:
-            judge.kill()
+            child.kill()
+
+    def passed(self, *tests: str) -> tuple[bool, str]:
+        """Run tests; whether they passed, and their last line."""
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests]
+        child = Child(command, self.folder / "tests.log", {})
+        code = child.wait(300.0)
+        if code is None:
+            child.kill()
+        return code == 0, child.log().strip().rpartition("\n")[2]
 
     def pause(self, seconds: float) -> None:
         """Let the load run."""

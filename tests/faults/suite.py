@@ -11,32 +11,43 @@ import shutil
 import tempfile
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tests.faults.children import CampaignError
-from tests.faults.faults import (
-    CrashAt,
-    Fault,
-    KillBroker,
-    KillGateway,
-    KillSettlement,
-    Paused,
-)
+from tests.faults.children import CampaignError, CannotError
+from tests.faults.disks import Tmpfs
+from tests.faults.faults import Fault
 from tests.faults.invariants import INVARIANTS
+from tests.faults.schedule import LONG_MINUTES, schedule
 from tests.faults.stage import Stage
 
-END_S = 45.0
+BROKER_DISK_MIB = 3072
+"""Of the broker, where a campaign fills it: enough for what half an hour writes."""
+END_S = 60.0
 """What the end takes: everything decided, stores dumped, the verdict."""
+
+
+ORDERS_SEEDS = 3
+EXACT_TESTS = ("tests/test_exact.py", "tests/events/test_numbers.py")
+EXACT_TESTS_LONG = (*EXACT_TESTS, "tests/ledger/test_properties.py", "tests/ledger/test_prices.py")
 
 
 class Campaign:
     """What was done and what came of it."""
 
-    def __init__(self, stage: Stage, seed: int, minutes: float, say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        stage: Stage,
+        seed: int,
+        minutes: float,
+        say: Callable[[str], None],
+        disk: Tmpfs | None = None,
+    ) -> None:
         self.stage = stage
+        self.disk = disk
         self.seed = seed
         self.minutes = minutes
         self.say = say
@@ -86,35 +97,24 @@ class Campaign:
         deadline = time.monotonic() + self.minutes * 60 - END_S
         load = self.stage.load
         load.tell(do="flow")
-        load.tell(120.0, do="duplicates", groups=20, copies=50)
+        load.tell(180.0, do="duplicates", groups=20, copies=50)
         self.faults[3] += 1
-        for fault in self.chosen():
+        for fault in schedule(self.minutes, self.chance, self.disk):
             if time.monotonic() > deadline:
                 break
-            self.do(fault)
+            try:
+                self.do(fault)
+            except CannotError as error:
+                for row in fault.rows:
+                    self.not_shown[row] = str(error)
+                self.say(f"{fault}: {error}")
         self.end()
-
-    def chosen(self) -> Iterator[Fault]:
-        """The schedule: each kind once, in an order of the seed; then any, until time is up."""
-        kinds: list[Callable[[], Fault]] = [
-            lambda: KillSettlement(self.chance),
-            lambda: KillGateway(self.chance),
-            lambda: KillBroker(self.chance),
-            lambda: Paused(self.chance),
-            *(
-                lambda point=point: CrashAt(self.chance, point)
-                for point in ("fired", "produced", "offsets-sent", "committed", "stored")
-            ),
-        ]
-        while True:
-            order = list(kinds)
-            self.chance.shuffle(order)
-            for kind in order:
-                yield kind()
 
     def end(self) -> None:
         """No more load; everything decided; then the verdict."""
         self.counts = self.stage.load.tell(180.0, do="stop")
+        self.stage.quiet()
+        self.beside()
         self.stage.quiet()
         ended_at = datetime.now(UTC).isoformat()
         self.say("all is decided; reading, dumping and judging")
@@ -126,9 +126,29 @@ class Campaign:
             self.events[int(number)] += found["events"] if not self._own(int(number)) else 0
             self.violations[int(number)] += found["violations"]
 
+    def beside(self) -> None:
+        """What needs no load: the fold from offset 0, orders, property tests."""
+        where = (self.stage.kafka.bootstrap, self.stage.environment.name)
+        found = self.stage.ask("rebuild", "tests.faults.rebuild", *where)
+        self.faults[15] += 1
+        self.note(15, events=found["points"])
+        self.violations[15] += found["wrongs"]
+        for seed in range(self.seed, self.seed + ORDERS_SEEDS):
+            found = self.stage.ask("orders", "tests.faults.orders", str(seed), "100")
+            self.faults[20] += 1
+            self.note(20, events=found["orders"])
+            self.violations[20] += found["wrongs"]
+        passed, said = self.stage.passed(
+            *(EXACT_TESTS_LONG if self.minutes >= LONG_MINUTES else EXACT_TESTS)
+        )
+        self.faults[25] += 1
+        self.counts["property_tests"] = said
+        if not passed:
+            self.note(25, violation=said)
+
     def _own(self, number: int) -> bool:
         """Rows whose events are what the suite saw, not what the judge compared."""
-        return number in (9, 13, 14, 16)
+        return number in (9, 13, 14, 15, 16)
 
     def result(self) -> dict[str, Any]:
         """Rows and totals, as `--json` has them."""
@@ -179,17 +199,21 @@ def campaign(
     """Run one; returns its result. What went wrong is in it, and its folder is kept then."""
     folder = Path(tempfile.mkdtemp(prefix="drawdown-faults-"))
     say(f"seed {seed}, {minutes:g} minutes, in {folder}")
-    stage = Stage(folder, seed, say, brokers=brokers)
-    played: Campaign | None = None
-    error: str | None = None
-    try:
-        with stage:
-            played = Campaign(stage, seed, minutes, say)
-            say(f"Kafka at {stage.kafka.bootstrap}; services are ready")
-            played.run()
-    except CampaignError as failed:
-        error = str(failed)
-    result = (played or Campaign(stage, seed, minutes, say)).result()
+    with ExitStack() as stack:
+        disk = _small_disk(folder, say) if minutes >= LONG_MINUTES else None
+        if disk is not None:
+            stack.callback(disk.unmount)
+        home = None if disk is None else disk.at / "kafka"
+        stage = Stage(folder, seed, say, brokers=brokers, kafka_home=home)
+        played = Campaign(stage, seed, minutes, say, disk)
+        error: str | None = None
+        try:
+            with stage:
+                say(f"Kafka at {stage.kafka.bootstrap}; services are ready")
+                played.run()
+        except CampaignError as failed:
+            error = str(failed)
+    result = played.result()
     result["error"] = error
     if error is None and not result["violations"] and not keep:
         shutil.rmtree(folder)
@@ -197,3 +221,11 @@ def campaign(
     result["folder"] = str(folder)
     (folder / "result.json").write_text(json.dumps(result, indent=1), encoding="utf-8")
     return result
+
+
+def _small_disk(folder: Path, say: Callable[[str], None]) -> Tmpfs | None:
+    try:
+        return Tmpfs(folder / "disk", BROKER_DISK_MIB)
+    except CannotError as error:
+        say(str(error))
+        return None

@@ -193,7 +193,7 @@ def _duplicates(line: dict[str, Any], entries: Counter[Any], verdict: Verdict) -
     answers = {json.dumps(one) for one in line["said"] if one[0]}
     if len(answers) > 1:
         row.violations.append(f"{line['id']}: different answers {sorted(answers)}")
-    if line["other"] not in (0, 409):
+    if line["other"] not in (0, 422):
         row.violations.append(f"{line['id']}: other content was answered {line['other']}")
     if entries[line["c"], line["id"]] > 1:
         row.violations.append(f"{line['id']} has {entries[line['c'], line['id']]} entries")

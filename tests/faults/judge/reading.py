@@ -41,10 +41,11 @@ class NoRecordsError(Exception):
 
 def read_all(bootstrap: str, environment: str) -> Records:
     """Every topic whole. Raises NoRecordsError."""
-    return {name: list(_read(bootstrap, f"{environment}.{name}")) for name in TOPICS}
+    return {name: list(read_topic(bootstrap, f"{environment}.{name}")) for name in TOPICS}
 
 
-def _read(bootstrap: str, topic: str) -> Iterator[Read]:
+def read_topic(bootstrap: str, topic: str) -> Iterator[Read]:
+    """A topic from its beginning to its end. Raises NoRecordsError."""
     consumer = Consumer(
         {
             "bootstrap.servers": bootstrap,
