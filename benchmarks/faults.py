@@ -30,11 +30,15 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--minutes", type=float, default=3.0)
     parser.add_argument("--seed", type=int, default=time.time_ns() % 1_000_000)
     parser.add_argument("--brokers", type=int, choices=(1, 3), default=1)
+    parser.add_argument("--only", default="", help="kinds of faults, by class: Paused,Orphan")
     parser.add_argument("--keep", action="store_true", help="keep the folder of a good run too")
     parser.add_argument("--json", action="store_true")
     told = parser.parse_args(arguments)
     try:
-        result = campaign(told.minutes, told.seed, say, brokers=told.brokers, keep=told.keep)
+        only = [name for name in told.only.split(",") if name]
+        result = campaign(
+            told.minutes, told.seed, say, brokers=told.brokers, keep=told.keep, only=only
+        )
     except BrokerError as error:
         say(f"error: {error}")
         return 1

@@ -1,4 +1,4 @@
-"""Faults that would spoil a campaign for the rest of it: each has topics, or a broker, of its own."""
+"""Faults that would spoil a campaign: each has topics, or a broker, of its own."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions
 from tests.faults.book import FIRST
 from tests.faults.children import CampaignError, CannotError, Service, until
-from tests.faults.faults import TAKEOVER_S, Fault
+from tests.faults.faults import RESTART_S, TAKEOVER_S, Fault
 from tests.faults.judge.reading import Read, read_topic
 from tests.faults.stage import free_ports
 
@@ -209,7 +209,7 @@ def _kinds(apart: Apart) -> list[str]:
 def _shift(kafka: LocalKafka, library: str, by: str) -> None:
     """Start the broker again with another clock; its monotonic one goes on as it did."""
     env = {"LD_PRELOAD": library, "FAKETIME": by, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
-    kafka.broker(1).restart(env=env)
+    kafka.broker(1).restart(env=env, timeout_s=RESTART_S)
     time.sleep(1.0)
 
 

@@ -1,4 +1,4 @@
-"""What things cost in a campaign: plain data, which the engine is told and the judge reckons with."""
+"""What things cost in a campaign: plain data, for the engine and for the judge."""
 
 from __future__ import annotations
 

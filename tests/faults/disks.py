@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 from rocksdict import Options, Rdict
 from tests.faults.children import CampaignError, CannotError, until
-from tests.faults.faults import TAKEOVER_S, Fault
+from tests.faults.faults import RESTART_S, TAKEOVER_S, Fault
 from tests.faults.judge.reading import read_topic
 
 if TYPE_CHECKING:
@@ -222,6 +222,6 @@ class BrokerDiskFull(Fault):
             self.disk.empty()
 
     def heal(self, campaign: Campaign) -> None:
-        campaign.stage.kafka.broker(1).restart()
+        campaign.stage.kafka.broker(1).restart(timeout_s=RESTART_S)
         campaign.stage.serving()
         campaign.note(18, events=1)

@@ -1,4 +1,4 @@
-"""What is done to a running Drawdown: each fault knows how it is done, undone, and what it shows."""
+"""What is done to a running Drawdown: each fault knows how it is done and undone, what it shows."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 SESSION_S = 6.0
 """After which a silent member's partitions go to others."""
 TAKEOVER_S = 60.0
+RESTART_S = 120.0
+"""For a broker, on a machine that does everything at once."""
 
 
 class Fault:
@@ -135,7 +137,7 @@ class KillBroker(Fault):
         self.broker.kill()
 
     def heal(self, campaign: Campaign) -> None:
-        self.broker.restart()
+        self.broker.restart(timeout_s=RESTART_S)
         began = time.monotonic()
         before = campaign.stage.ends("decisions")
         until(lambda: campaign.stage.ends("decisions") != before, TAKEOVER_S, "no decision")
@@ -199,6 +201,7 @@ class BookChanged(Fault):
 
     def inject(self, campaign: Campaign) -> None:
         stage = campaign.stage
+        stage.load.tell(do="known")  # what no book knew is not made any more
         effective_at = datetime.now(UTC).replace(microsecond=0) + self.ahead
         stage.publish(SECOND, effective_at)
         for instance in sorted(stage.settlers):

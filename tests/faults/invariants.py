@@ -30,8 +30,8 @@ INVARIANTS = _rows(
      "settlement killed at random moments and at named points under the trace's load", 4, 1_000,
      "entries"),
     ("no usage event is debited twice",
-     "10 % of events sent again 1 to 5 times, up to a minute later, over kills; ids just inside and"
-     " just outside the window", 4, 100, "resends"),
+     "10 % of events sent again 1 to 5 times over kills; ids just inside and outside the window",
+     4, 100, "resends"),
     ("the same id gets the first answer, other content a conflict",
      "1,000 concurrent duplicates through two gateways", 0, 1_000, "answers"),
     ("each allow was affordable at its own sequence, each denial was not",

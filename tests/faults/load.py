@@ -2,8 +2,8 @@
 
     python load.py CONFIG.json
 
-Usage follows the sizes of the Azure trace, straight to Kafka; 10 % of it is sent again 1 to 5 times,
-soon or much later, and 1 % of what is sent is poison. Agents ask two gateways, hold, and capture,
+Usage follows the sizes of the Azure trace, straight to Kafka; 10 % of it is sent again 1 to 5
+times, soon or much later, and 1 % of what is sent is poison. Agents ask two gateways, hold, and capture,
 release, or let expire; what is not answered they ask again under the same id, at the other one, as
 long as their patience lasts. It imports nothing of Drawdown.
 
@@ -194,8 +194,7 @@ class Load:
     def redrive(self) -> int:
         """Send what nobody knew again, twice, now that the book knows it: it counts once. The
         event's own time is moved: a book is in effect from its own time on."""
-        self.config["knows_video"] = True
-        for who, value in self.video:
+        for _, value in self.video:
             event = json.loads(value)
             event["time"] = text(datetime.now(UTC))
             self.use(event, again=1)
@@ -235,7 +234,7 @@ class Load:
             if self.stopping or time.monotonic() - began > patience_s:
                 self.count["unknown"] += 1
                 return 0, {}
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(self.random.uniform(0.2, 1.0))
         raise AssertionError("count ends never")
 
     async def grant(
@@ -400,6 +399,8 @@ class Load:
                 return {"did": await self.race(session, line["rounds"])}
             case "duplicates":
                 return {"did": await self.duplicates(session, line["groups"], line["copies"])}
+            case "known":
+                self.config["knows_video"] = True
             case "redrive":
                 return {"did": self.redrive()}
             case "count":

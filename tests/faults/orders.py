@@ -1,4 +1,4 @@
-"""`python -m tests.faults.orders SEED ORDERS`: the same usage in many orders, decided by the ledger.
+"""`python -m tests.faults.orders SEED ORDERS`: usage in many orders, decided by the ledger.
 
 Between two boundaries - no grant begins, ends or is added - the order of usage events must not
 matter: every order leaves the same accounts and the same grants. Prints one line:

@@ -110,7 +110,7 @@ class Connection:
                 writer.close()
 
     async def _requests(self, waiting: asyncio.Queue[tuple[float, bytes] | None]) -> None:
-        """Frames of the client: 4 bytes of length, then api key, version, correlation, client id."""
+        """Frames of the client: length, then api key, version, correlation, client id."""
         loop = asyncio.get_running_loop()
         try:
             while True:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from random import Random
 
 from tests.faults.apart import ClockShifted, PartitionsAdded
@@ -34,12 +34,25 @@ BROKER_KILLS = 50
 RACE_ROUNDS = 1_000
 
 
-def schedule(minutes: float, chance: Random, disk: Tmpfs | None) -> Iterator[Fault]:
-    """The faults in order: what this length must do, then any, without an end."""
+def schedule(
+    minutes: float, chance: Random, disk: Tmpfs | None, only: Sequence[str] = ()
+) -> Iterator[Fault]:
+    """The faults in order: what this length must do, then any, without an end. `only`: of what a
+    long one must do, the kinds of these names, once each, and no more."""
+    if only:
+        for fault in unlike(long(chance, disk)):
+            if type(fault).__name__ in only:
+                yield fault
+        return
     wanted = long(chance, disk) if minutes >= LONG_MINUTES else short(chance)
     yield from wanted
     while True:
         yield anything(chance)
+
+
+def unlike(faults: list[Fault]) -> list[Fault]:
+    """Those that have a name of their own."""
+    return list({str(fault): fault for fault in faults}.values())
 
 
 def short(chance: Random) -> list[Fault]:

@@ -16,7 +16,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Self
 
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 from tests.faults.book import FIRST
 from tests.faults.children import ROOT, CampaignError, Child, Service, Talker, get, until
 
@@ -45,6 +45,17 @@ def free_ports(count: int) -> list[int]:
     found = [held.take_free(None) for _ in range(count)]
     held.release()
     return found
+
+
+def answered(question: Callable[[], Any], limit_s: float = READY_S) -> Any:
+    """The broker's answer: it may be busy, or just have come back. Raises CampaignError."""
+    deadline = time.monotonic() + limit_s
+    while True:
+        try:
+            return question()
+        except KafkaException as error:
+            if time.monotonic() > deadline:
+                raise CampaignError(f"the broker does not answer: {error}") from error
 
 
 class Stage:
@@ -241,7 +252,11 @@ class Stage:
         try:
             name = f"{self.environment.name}.{topic}"
             return {
-                number: consumer.get_watermark_offsets(TopicPartition(name, number), 10.0)[1]
+                number: answered(
+                    lambda where=TopicPartition(name, number): consumer.get_watermark_offsets(
+                        where, 5.0
+                    )
+                )[1]
                 for number in range(PARTITIONS)
             }
         finally:
@@ -258,7 +273,7 @@ class Stage:
                 ends = self.ends(topic)
                 name = f"{self.environment.name}.{topic}"
                 asked = [TopicPartition(name, number) for number in ends]
-                for found in consumer.committed(asked, 10.0):
+                for found in answered(lambda asked=asked: consumer.committed(asked, 5.0)):
                     if max(found.offset, 0) < ends[found.partition]:
                         return False
         finally:

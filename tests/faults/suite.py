@@ -11,18 +11,21 @@ import shutil
 import tempfile
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from confluent_kafka import KafkaException
 from tests.faults.children import CampaignError, CannotError
 from tests.faults.disks import Tmpfs
 from tests.faults.faults import Fault
 from tests.faults.invariants import INVARIANTS
 from tests.faults.schedule import LONG_MINUTES, schedule
 from tests.faults.stage import Stage
+
+from drawdown.broker.errors import BrokerError
 
 BROKER_DISK_MIB = 3072
 """Of the broker, where a campaign fills it: enough for what half an hour writes."""
@@ -92,14 +95,14 @@ class Campaign:
         self.measured("seconds_a_fault", took)
         self.say(f"{fault}: served again after {took:.1f} s")
 
-    def run(self) -> None:
+    def run(self, only: Sequence[str] = ()) -> None:
         """All of it. Raises CampaignError where it comes to no end."""
         deadline = time.monotonic() + self.minutes * 60 - END_S
         load = self.stage.load
         load.tell(do="flow")
         load.tell(180.0, do="duplicates", groups=20, copies=50)
         self.faults[3] += 1
-        for fault in schedule(self.minutes, self.chance, self.disk):
+        for fault in schedule(self.minutes, self.chance, self.disk, only):
             if time.monotonic() > deadline:
                 break
             try:
@@ -195,12 +198,13 @@ def campaign(
     *,
     brokers: int = 1,
     keep: bool = False,
+    only: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Run one; returns its result. What went wrong is in it, and its folder is kept then."""
+    """Run one, or the faults named in `only`; returns its result. What went wrong is in it, and its folder is kept then."""
     folder = Path(tempfile.mkdtemp(prefix="drawdown-faults-"))
     say(f"seed {seed}, {minutes:g} minutes, in {folder}")
     with ExitStack() as stack:
-        disk = _small_disk(folder, say) if minutes >= LONG_MINUTES else None
+        disk = _small_disk(folder, say) if minutes >= LONG_MINUTES or only else None
         if disk is not None:
             stack.callback(disk.unmount)
         home = None if disk is None else disk.at / "kafka"
@@ -210,8 +214,8 @@ def campaign(
         try:
             with stage:
                 say(f"Kafka at {stage.kafka.bootstrap}; services are ready")
-                played.run()
-        except CampaignError as failed:
+                played.run(only)
+        except (CampaignError, BrokerError, KafkaException) as failed:
             error = str(failed)
     result = played.result()
     result["error"] = error
