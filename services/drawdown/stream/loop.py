@@ -38,7 +38,7 @@ from drawdown.stream.outbox import FORWARDED, Outbox
 from drawdown.stream.partition import partition_of
 from drawdown.stream.ports import Cluster, GroupState, Producer
 from drawdown.stream.recovery import Recoveries
-from drawdown.stream.store import GENERATION_MS, Positions, Stores
+from drawdown.stream.store import GENERATION_MS, Positions, Stores, StoreUnusableError
 from drawdown.stream.view import PartitionView, RowCache
 from drawdown.stream.watchdog import Watchdog
 
@@ -269,6 +269,16 @@ class Worker:
             view.store.close()
         self._cache.clear()
 
+    def _rebuild(self, partition: int, error: StoreUnusableError) -> None:
+        """A store proved damaged when it was read: another one is made of the journal."""
+        view = self._views.pop(partition)
+        view.drop()
+        self._lease.rest(partition)
+        view.store.close()
+        self._recoveries.set_aside(partition, str(error))
+        self._recoveries.start(partition, self._lease, None)
+        self._cache.clear()
+
     @property
     def serving(self) -> frozenset[int]:
         """Partitions whose records are decided."""
@@ -382,7 +392,11 @@ class Worker:
             identity_keys.setdefault(record.partition, []).extend(item.identity_keys)
         read = self._clock.monotonic()
         for partition, keys in row_keys.items():
-            self._views[partition].prefetch(keys, identity_keys[partition])
+            try:
+                self._views[partition].prefetch(keys, identity_keys[partition])
+            except StoreUnusableError as error:
+                self._rebuild(partition, error)
+                raise _DroppedError("store") from error
         fetched = self._clock.monotonic()
         outbox = turn.outbox
         decide = self._application.decide
@@ -397,6 +411,9 @@ class Worker:
                 decide(item, view, outbox, lag)
             except RecordError as error:
                 self._reject(turn, record, error)
+            except StoreUnusableError as error:
+                self._rebuild(record.partition, error)
+                raise _DroppedError("store") from error
             except Exception as error:
                 self._stop(record.partition, error, record)
                 raise _DroppedError("stopped") from error
@@ -470,7 +487,12 @@ class Worker:
                 self._timers_wait_ms[partition] = now_ms + TIMERS_WAIT_MS
                 continue
             turn.outbox.at = partition
-            for timer in view.store.due(watermark, self._budget.timers_max):
+            try:
+                due = view.store.due(watermark, self._budget.timers_max)
+            except StoreUnusableError as error:
+                self._rebuild(partition, error)
+                raise _DroppedError("store") from error
+            for timer in due:
                 turn.timers += 1
                 turn.partitions.add(partition)
                 try:
@@ -479,6 +501,9 @@ class Worker:
                     still = None if row is None else self._application.due_ms(row)
                     if still is not None and still <= watermark:
                         raise RuntimeError(f"the timer of {timer.key!r} fired and is still due")
+                except StoreUnusableError as error:
+                    self._rebuild(partition, error)
+                    raise _DroppedError("store") from error
                 except Exception as error:
                     self._stop(partition, error)
                     raise _DroppedError("stopped") from error
