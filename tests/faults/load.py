@@ -3,9 +3,9 @@
     python load.py CONFIG.json
 
 Usage follows the sizes of the Azure trace, straight to Kafka; 10 % of it is sent again 1 to 5
-times, soon or much later, and 1 % of what is sent is poison. Agents ask two gateways, hold, and capture,
-release, or let expire; what is not answered they ask again under the same id, at the other one, as
-long as their patience lasts. It imports nothing of Drawdown.
+times, soon or much later, and 1 % of what is sent is poison. Agents ask two gateways, hold, and
+capture, release, or let expire; what is not answered they ask again under the same id, at the other
+one, as long as their patience lasts. It imports nothing of Drawdown.
 
 It is told what to do besides by JSON lines on stdin and answers each by one line on stdout. Its
 history is JSON lines: one per usage event, poison and call, each with its outcome - `ok`, `failed`

@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 from tests.faults.book import FIRST
@@ -29,6 +29,7 @@ from drawdown.events.pricebook import PriceBook
 from drawdown.settlement.publish import publish
 from drawdown.stream.kafka import KafkaCluster
 
+Answer = TypeVar("Answer")
 HERE = Path(__file__).parent
 PARTITIONS = 4
 READY_S = 90.0
@@ -47,7 +48,7 @@ def free_ports(count: int) -> list[int]:
     return found
 
 
-def answered(question: Callable[[], Any], limit_s: float = READY_S) -> Any:
+def answered(question: Callable[[], Answer], limit_s: float = READY_S) -> Answer:
     """The broker's answer: it may be busy, or just have come back. Raises CampaignError."""
     deadline = time.monotonic() + limit_s
     while True:
@@ -251,14 +252,13 @@ class Stage:
         )
         try:
             name = f"{self.environment.name}.{topic}"
-            return {
-                number: answered(
-                    lambda where=TopicPartition(name, number): consumer.get_watermark_offsets(
-                        where, 5.0
-                    )
-                )[1]
-                for number in range(PARTITIONS)
-            }
+            wheres = [TopicPartition(name, number) for number in range(PARTITIONS)]
+            return answered(
+                lambda: {
+                    where.partition: consumer.get_watermark_offsets(where, 5.0)[1]
+                    for where in wheres
+                }
+            )
         finally:
             consumer.close()
 

@@ -200,7 +200,8 @@ def campaign(
     keep: bool = False,
     only: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Run one, or the faults named in `only`; returns its result. What went wrong is in it, and its folder is kept then."""
+    """Run one, or the faults named in `only`; returns its result. What went wrong is in it, and its
+    folder is kept then."""
     folder = Path(tempfile.mkdtemp(prefix="drawdown-faults-"))
     say(f"seed {seed}, {minutes:g} minutes, in {folder}")
     with ExitStack() as stack:
