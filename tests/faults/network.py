@@ -55,7 +55,7 @@ class Reset(NetworkFault):
 
     def __init__(self, chance: Random) -> None:
         super().__init__(chance)
-        self.client = chance.choice(("settlement-0", "settlement-1", "gateway-0", "drawdown", ""))
+        self.client = chance.choice(("settlement-0", "settlement-1", "gateway-0", "load", ""))
         self.name = f"connections of {self.client or 'everybody'} reset"
 
     def inject(self, campaign: Campaign) -> None:

@@ -15,8 +15,7 @@ answered by one line on stdout:
     {"do": "heal"}                                          no rules any more; what was held goes on
     {"do": "count"}                                         what was done so far
 
-`client` is the beginning of a client id, or of the name a settlement process shows in what it asks
-(its transactional or group instance id); empty takes everybody. What a client sent before it went
+`client` is the beginning of a client id; empty takes everybody. What a client sent before it went
 away is still delivered to the broker, late: that is what a slow network does.
 """
 
@@ -24,7 +23,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 import socket
 import struct
 import sys
@@ -33,7 +31,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 END_TXN = 26
-NAMED = re.compile(rb"settlement-[0-9]+")
 FRAME_BYTES_MAX = 64 << 20
 
 
@@ -122,10 +119,6 @@ class Connection:
                 api, _, _, length = struct.unpack_from(">hhih", body)
                 if not self.client and length > 0:
                     self.client = body[10 : 10 + length].decode("utf-8", "replace")
-                if not self.client.startswith("settlement-") and (
-                    named := NAMED.search(body[:400])
-                ):
-                    self.client = named[0].decode()
                 if self._rules.hits(self._rules.refused, self.client):
                     self._rules.done["refused"] += 1
                     self.cut()

@@ -165,8 +165,7 @@ class Stage:
     def env(self, name: str, instance: str, **more: str) -> dict[str, str]:
         return {
             "KAFKA_BOOTSTRAP_SERVERS": self.kafka.bootstrap,
-            # A settlement process is known by what it asks: its client id is its own affair.
-            **({} if name == "settlement" else {"KAFKA_CLIENT_ID": f"{name}-{instance}"}),
+            "KAFKA_CLIENT_ID": f"{name}-{instance}",  # by which a relay knows whose it is
             "DRAWDOWN_ENVIRONMENT": self.environment.name,
             "DRAWDOWN_INSTANCE": instance,
             **more,

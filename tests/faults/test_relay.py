@@ -140,13 +140,13 @@ def test_one_client_stands_still_until_it_is_healed(bench: Bench) -> None:
 
 
 def test_the_end_of_a_transaction_is_delivered_after_its_client_is_gone(bench: Bench) -> None:
-    held = request("drawdown", END_TXN, b"faults.settlement-0")
+    held = request("settlement-0.drawdown", END_TXN)
     bench.relay.tell(do="hold", client="settlement-0", api=END_TXN, ms=500)
     with bench.client() as client:
-        assert asked(client, request("drawdown", METADATA, b"settlement-0"))
+        assert asked(client, request("settlement-0.drawdown"))
         client.sendall(held)
     with bench.client() as other:
-        assert asked(other, request("drawdown", END_TXN, b"faults.settlement-1"))
+        assert asked(other, request("settlement-1", END_TXN))
         assert held not in bench.broker.frames
     deadline = time.monotonic() + 20.0
     while held not in bench.broker.frames:

@@ -214,7 +214,7 @@ class Worker:
             self._successor = self._cluster.group(self._layout.group)
             return
         found = successor.result().clients.get(self._layout.instance)
-        if found not in (None, self._lease.client_id):
+        if found is not None and not found.endswith(self._lease.client_id):
             raise FencedError(
                 f"another process is {self._layout.instance!r} in the group now: give each"
                 " settlement process an instance of its own"
