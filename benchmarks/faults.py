@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import time
 from pathlib import Path
@@ -34,6 +35,8 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--keep", action="store_true", help="keep the folder of a good run too")
     parser.add_argument("--json", action="store_true")
     told = parser.parse_args(arguments)
+    # A suite that is told to end takes down what it started, and unmounts its disks.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     try:
         only = [name for name in told.only.split(",") if name]
         result = campaign(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import queue
@@ -37,6 +38,15 @@ def until(true: Callable[[], object], limit_s: float, what: str) -> float:
     return time.monotonic() - began
 
 
+_LIBC = ctypes.CDLL(None)
+_PR_SET_PDEATHSIG = 1
+
+
+def _die_with_parent() -> None:
+    """In a child, before it runs its program: the kernel kills it when its parent ends."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 class Child:
     """A program with its output in a file."""
 
@@ -54,6 +64,7 @@ class Child:
                 stderr=output,
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **env},
                 cwd=ROOT,
+                preexec_fn=_die_with_parent,  # the suite may be killed itself
             )
 
     @property
