@@ -213,7 +213,7 @@ def _shift(kafka: LocalKafka, library: str, by: str) -> None:
         "LD_PRELOAD": library,
         "FAKETIME": by,
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-        # Without these two the JVM stands still in its first timed wait, and finds its jars changed.
+        # Without these two the JVM stands still in its first timed wait and finds other jars.
         "FAKETIME_FORCE_MONOTONIC_FIX": "0",
         "NO_FAKE_STAT": "1",
     }

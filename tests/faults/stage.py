@@ -354,15 +354,6 @@ class Stage:
         finally:
             child.kill()
 
-    def passed(self, *tests: str) -> tuple[bool, str]:
-        """Run tests; whether they passed, and their last line."""
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests]
-        child = Child(command, self.folder / "tests.log", {})
-        code = child.wait(300.0)
-        if code is None:
-            child.kill()
-        return code == 0, child.log().strip().rpartition("\n")[2]
-
     def pause(self, seconds: float) -> None:
         """Let the load run."""
         time.sleep(seconds)

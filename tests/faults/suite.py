@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from confluent_kafka import KafkaException
+from tests.faults.beside import beside
 from tests.faults.children import CampaignError, CannotError
 from tests.faults.disks import Tmpfs
 from tests.faults.faults import Fault
@@ -31,11 +32,6 @@ BROKER_DISK_MIB = 3072
 """Of the broker, where a campaign fills it: enough for what half an hour writes."""
 END_S = 60.0
 """What the end takes: everything decided, stores dumped, the verdict."""
-
-
-ORDERS_SEEDS = 3
-EXACT_TESTS = ("tests/test_exact.py", "tests/events/test_numbers.py")
-EXACT_TESTS_LONG = (*EXACT_TESTS, "tests/ledger/test_properties.py", "tests/ledger/test_prices.py")
 
 
 class Campaign:
@@ -56,6 +52,8 @@ class Campaign:
         self.say = say
         self.chance = random.Random(seed)
         self.schedule: list[str] = []
+        self.schedules = 1
+        """This one, and those that were simulated."""
         self.faults: Counter[int] = Counter()
         self.events: Counter[int] = Counter()
         self.violations: dict[int, list[str]] = defaultdict(list)
@@ -117,7 +115,7 @@ class Campaign:
         """No more load; everything decided; then the verdict."""
         self.counts = self.stage.load.tell(180.0, do="stop")
         self.stage.quiet()
-        self.beside()
+        beside(self, long=self.minutes >= LONG_MINUTES)
         self.stage.quiet()
         ended_at = datetime.now(UTC).isoformat()
         self.say("all is decided; reading, dumping and judging")
@@ -128,26 +126,6 @@ class Campaign:
         for number, found in verdict["rows"].items():
             self.events[int(number)] += found["events"] if not self._own(int(number)) else 0
             self.violations[int(number)] += found["violations"]
-
-    def beside(self) -> None:
-        """What needs no load: the fold from offset 0, orders, property tests."""
-        where = (self.stage.kafka.bootstrap, self.stage.environment.name)
-        found = self.stage.ask("rebuild", "tests.faults.rebuild", *where)
-        self.faults[15] += 1
-        self.note(15, events=found["points"])
-        self.violations[15] += found["wrongs"]
-        for seed in range(self.seed, self.seed + ORDERS_SEEDS):
-            found = self.stage.ask("orders", "tests.faults.orders", str(seed), "100")
-            self.faults[20] += 1
-            self.note(20, events=found["orders"])
-            self.violations[20] += found["wrongs"]
-        passed, said = self.stage.passed(
-            *(EXACT_TESTS_LONG if self.minutes >= LONG_MINUTES else EXACT_TESTS)
-        )
-        self.faults[25] += 1
-        self.counts["property_tests"] = said
-        if not passed:
-            self.note(25, violation=said)
 
     def _own(self, number: int) -> bool:
         """Rows whose events are what the suite saw, not what the judge compared."""
@@ -180,7 +158,7 @@ class Campaign:
             "shown": sum(row["not_shown"] is None for row in rows),
             "faults": len(self.schedule),
             "events": sum((self.counts.get("records") or {}).values()),
-            "schedules": 1,
+            "schedules": self.schedules,
             "violations": sum(len(row["violations"]) for row in rows),
             "seeds": [self.seed],
             "schedule": self.schedule,
