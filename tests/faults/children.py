@@ -98,6 +98,10 @@ class Child:
     def resume(self) -> None:
         self._process.send_signal(signal.SIGCONT)
 
+    def terminate(self) -> None:
+        """SIGTERM, and no wait."""
+        self._process.terminate()
+
     def stop(self, timeout_s: float = 30.0) -> int:
         """SIGTERM; returns the exit code. What does not end in time is killed, and raises."""
         self._process.terminate()

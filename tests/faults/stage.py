@@ -288,10 +288,13 @@ class Stage:
         """Stop settlement and dump each partition's store, at who served it last."""
         serving = {service: service.serving() for service in self.settlers.values()}
         dumped: dict[str, str] = {}
-        for service, numbers in serving.items():
+        for service in serving:  # all at once: what one leaves, another would take
+            service.terminate()
+        for service in serving:
             code = service.stop()
             if code != 0:
                 raise CampaignError(f"settlement ended with {code}: {service.log()[-2000:]}")
+        for service, numbers in serving.items():
             for number in numbers:
                 out = self.folder / f"store-{number}.json"
                 store = self.store(service.instance, number)

@@ -115,12 +115,12 @@ class Campaign:
         """No more load; everything decided; then the verdict."""
         self.counts = self.stage.load.tell(180.0, do="stop")
         self.stage.quiet()
-        beside(self, long=self.minutes >= LONG_MINUTES)
-        self.stage.quiet()
         ended_at = datetime.now(UTC).isoformat()
         self.say("all is decided; reading, dumping and judging")
-        balances = self.stage.asked_balances()
+        # Settlement ends first: a hold that expires would be in one of two copies.
         stores = self.stage.dump_stores()
+        balances = self.stage.asked_balances()
+        beside(self, long=self.minutes >= LONG_MINUTES)
         verdict = self.stage.judge(ended_at=ended_at, balances=balances, stores=stores)
         self.counts["records"] = verdict["records"]
         for number, found in verdict["rows"].items():
