@@ -158,7 +158,6 @@ class BrokerAway(Fault):
 
     def inject(self, campaign: Campaign) -> None:
         self.began = time.monotonic()
-        self.ends = campaign.stage.ends("decisions")
         self.memory = campaign.memory_bytes()
         self.slow = campaign.stage.load.tell(do="count")["slow"]
         campaign.stage.kafka.broker(1).pause()

@@ -70,7 +70,7 @@ INVARIANTS = _rows(
     ("order does not matter where no boundary lies between",
      "100 permutations per seed, decided by the ledger", 1, 100, "orders"),
     ("a changed partition count is noticed before one record is read",
-     "partitions added while settlement is down, and while it runs", 1, 1, "refusals"),
+     "partitions added to one topic while settlement is down", 1, 1, "refusals"),
     ("processes come and go, and nothing is lost or twice",
      "1, 4, 1 settlement processes every 2 s for 5 minutes under load", 100, 300, "seconds"),
     ("pauses, resets and slow networks: right answers or errors",
