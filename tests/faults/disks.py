@@ -114,7 +114,8 @@ class Compacted(Fault):
                 }.items()
             ],
         )
-        for altered in stage.cluster.admin().incremental_alter_configs([resource]).values():
+        admin = stage.cluster.admin()  # answers come only while it lives
+        for altered in admin.incremental_alter_configs([resource]).values():
             altered.result(20.0)
 
         def compacted() -> bool:
