@@ -12,6 +12,7 @@ BENCHMARKS = {
     "recovery": "seconds from a kill, a restart or an empty store to the next decision",
     "replay": "entries a second of one process: rebuilding rows, and deciding everything again",
     "ledger": "microseconds per decision, pure, without Kafka",
+    "faults": "what stays true while everything fails: 25 invariants, and a report",
 }
 
 

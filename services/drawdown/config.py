@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from drawdown.events.catalogue import Environment
+
+FAULTS: Final = "faults"
+"""How the name of an environment begins in which processes may be told to die."""
 
 
 class ConfigError(Exception):
@@ -56,6 +59,10 @@ class Config(BaseSettings):
     )
     snapshot_keep: int = Field(default=3, ge=1, description="Snapshots kept of each partition")
     log_level: str = "INFO"
+    crash_at: str | None = Field(
+        default=None,
+        description="Settlement: die at a point of the loop; environments faults* only",
+    )
     gateway: str | None = Field(
         default=None, description="Commands: URL of the gateway; default the one `up` started"
     )
@@ -79,6 +86,15 @@ class Config(BaseSettings):
         if value.upper() not in levels:
             raise ValueError(f"use one of {', '.join(levels)}")
         return value.upper()
+
+    @field_validator("crash_at")
+    @classmethod
+    def _crash_at(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None and not str(info.data.get("environment")).startswith(FAULTS):
+            raise ValueError(
+                f"processes die on purpose only in an environment named {FAULTS}*; unset it"
+            )
+        return value
 
     @property
     def topics(self) -> Environment:

@@ -23,6 +23,7 @@ from drawdown.events.catalogue import (
 from drawdown.health import HealthServer
 from drawdown.settlement.application import Settlement
 from drawdown.settlement.books import BookShelf
+from drawdown.settlement.crashes import crash_at
 from drawdown.settlement.snapshots import Schedule
 from drawdown.stream import kafka, loop
 from drawdown.stream.clock import Clock, SystemClock
@@ -133,6 +134,7 @@ def run(config: Config, cluster: Cluster, stop: threading.Event | None = None) -
         _stores(directory, snapshots),
         clock,
         cache_bytes=config.cache_mib << 20,
+        crash=loop.no_crash if config.crash_at is None else crash_at(config.crash_at),
     )
     health = HealthServer(
         config.host,

@@ -38,7 +38,7 @@ from drawdown.stream.outbox import FORWARDED, Outbox
 from drawdown.stream.partition import partition_of
 from drawdown.stream.ports import Cluster, GroupState, Producer
 from drawdown.stream.recovery import Recoveries
-from drawdown.stream.store import Store, Stores
+from drawdown.stream.store import Store, Stores, StoreUnusableError
 from drawdown.stream.view import PartitionView, RowCache
 from drawdown.stream.watchdog import Watchdog
 
@@ -238,7 +238,7 @@ class Worker:
             self._successor = self._cluster.group(self._layout.group)
             return
         found = successor.result().clients.get(self._layout.instance)
-        if found not in (None, self._lease.client_id):
+        if found is not None and not found.endswith(self._lease.client_id):
             raise FencedError(
                 f"another process is {self._layout.instance!r} in the group now: give each"
                 " settlement process an instance of its own"
@@ -296,6 +296,16 @@ class Worker:
         if view is not None:
             view.drop()
             view.store.close()
+        self._cache.clear()
+
+    def _rebuild(self, partition: int, error: StoreUnusableError) -> None:
+        """A store proved damaged when it was read: another one is made of the journal."""
+        view = self._views.pop(partition)
+        view.drop()
+        self._lease.rest(partition)
+        view.store.close()
+        self._recoveries.set_aside(partition, str(error))
+        self._recoveries.start(partition, self._lease, None)
         self._cache.clear()
 
     @property
@@ -495,7 +505,11 @@ class Worker:
             identity_keys.setdefault(record.partition, []).extend(item.identity_keys)
         read = self._clock.monotonic()
         for partition, keys in row_keys.items():
-            self._views[partition].prefetch(keys, identity_keys[partition])
+            try:
+                self._views[partition].prefetch(keys, identity_keys[partition])
+            except StoreUnusableError as error:
+                self._rebuild(partition, error)
+                raise _DroppedError("store") from error
         fetched = self._clock.monotonic()
         outbox = turn.outbox
         decide = self._application.decide
@@ -510,6 +524,9 @@ class Worker:
                 decide(item, view, outbox, lag)
             except RecordError as error:
                 self._reject(turn, record, error)
+            except StoreUnusableError as error:
+                self._rebuild(record.partition, error)
+                raise _DroppedError("store") from error
             except Exception as error:
                 self._stop(record.partition, error, record)
                 raise _DroppedError("stopped") from error
@@ -592,7 +609,12 @@ class Worker:
                 continue
             turn.outbox.at = partition
             turn.fired_at[partition] = watermark
-            for timer in view.store.due(watermark, self._budget.timers_max):
+            try:
+                due = view.store.due(watermark, self._budget.timers_max)
+            except StoreUnusableError as error:
+                self._rebuild(partition, error)
+                raise _DroppedError("store") from error
+            for timer in due:
                 turn.timers += 1
                 turn.partitions.add(partition)
                 try:
@@ -601,9 +623,14 @@ class Worker:
                     still = None if row is None else self._application.due_ms(row)
                     if still is not None and still <= watermark:
                         raise TimerStillDueError(timer.key)
+                except StoreUnusableError as error:
+                    self._rebuild(partition, error)
+                    raise _DroppedError("store") from error
                 except Exception as error:
                     self._stop(partition, error)
                     raise _DroppedError("stopped") from error
+        if turn.timers:
+            self._crash("fired")
 
     def _check_timers(self, turn: _Turn) -> None:
         """Whether the broker's clock agrees with what timers fired on, before that counts.

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import shutil
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Final, Protocol, cast
@@ -45,7 +46,8 @@ GENERATION_MS: Final = 7 * 86_400_000
 
 
 class StoreUnusableError(Exception):
-    """A store that cannot be used: damaged, or another's. It is to be set aside."""
+    """A store that cannot be used: damaged, or another's. It is to be set aside. Damage of a part
+    that is seldom read is found when it is: any call may raise this."""
 
 
 class Owner(msgspec.Struct, frozen=True):
@@ -232,6 +234,10 @@ FETCHED: Final = ".fetched-"
 OWNER_KEY: Final = b"owner"
 POSITIONS_KEY: Final = b"positions"
 
+IN_USE: Final = re.compile(r"While lock file|lock hold by")
+"""What RocksDB says of a store that is open already; of damage it says "block checksum"."""
+DAMAGED: Final = "Corruption"
+
 _encode = msgspec.json.Encoder().encode
 _decode_owner = msgspec.json.Decoder(Owner).decode
 _decode_positions = msgspec.json.Decoder(Positions).decode
@@ -263,7 +269,7 @@ class RocksStores:
         except StoreUnusableError:
             raise
         except Exception as error:  # rocksdict raises bare exceptions
-            if "lock" in str(error).lower():
+            if IN_USE.search(str(error)):
                 raise  # another process lives in it: that is no damage
             raise StoreUnusableError(f"{path.name} does not open: {error}") from error
 
@@ -404,17 +410,19 @@ class RocksStore:
         checkpoint.create_checkpoint(str(path))
 
     def rows(self, keys: Sequence[str]) -> list[bytes | None]:
-        return cast(list[bytes | None], self._db.get([key.encode() for key in keys]))
+        with _finding_damage():
+            return cast(list[bytes | None], self._db.get([key.encode() for key in keys]))
 
     def identities(self, keys: Sequence[bytes]) -> list[bytes | None]:
         found: list[bytes | None] = [None] * len(keys)
         if not keys:
             return found
-        for ids, _ in self._generations.values():
-            # One call for all keys: a bloom-filtered miss costs 0.4 us so, 2.4 us alone.
-            for place, value in enumerate(cast(list[bytes | None], ids.get(list(keys)))):
-                if value is not None:
-                    found[place] = value
+        with _finding_damage():
+            for ids, _ in self._generations.values():
+                # One call for all keys: a bloom-filtered miss costs 0.4 us so, 2.4 us alone.
+                for place, value in enumerate(cast(list[bytes | None], ids.get(list(keys)))):
+                    if value is not None:
+                        found[place] = value
         return found
 
     def write(self, changes: Changes) -> None:
@@ -433,21 +441,24 @@ class RocksStore:
         for timer in changes.timers_new:
             batch.put(_timer_key(timer), b"", self._timers_handle)
         batch.put(POSITIONS_KEY, _encode(changes.positions), self._meta_handle)
-        self._db.write(batch)
+        with _finding_damage():
+            self._db.write(batch)
         self.positions = changes.positions
 
     def due(self, until_ms: int, limit: int) -> list[Timer]:
         found: list[Timer] = []
-        for key in cast(Iterable[bytes], self._timers.keys()):
-            due_ms = int.from_bytes(key[:8], "big")
-            if due_ms > until_ms or len(found) == limit:
-                break
-            found.append(Timer(due_ms, key[8:].decode()))
+        with _finding_damage():
+            for key, _ in _items(self._timers):
+                due_ms = int.from_bytes(key[:8], "big")
+                if due_ms > until_ms or len(found) == limit:
+                    break
+                found.append(Timer(due_ms, key[8:].decode()))
         return found
 
     def all_rows(self) -> Iterable[tuple[str, bytes]]:
-        for key, value in cast(Iterable[tuple[bytes, bytes]], self._db.items()):
-            yield key.decode(), value
+        with _finding_damage():
+            for key, value in _items(self._db):
+                yield key.decode(), value
 
     def forget(self, before_ms: int) -> None:
         for generation in [g for g in self._generations if (g + 1) * GENERATION_MS <= before_ms]:
@@ -492,6 +503,28 @@ def owner_of(path: Path) -> Owner:
         return _decode_owner(cast(bytes, stored))
     except Exception as error:  # rocksdict raises bare exceptions
         raise StoreUnusableError(f"{path.name} does not say whose it is: {error}") from error
+
+
+def _items(db: Rdict) -> Iterator[tuple[bytes, bytes]]:
+    """Keys and values in order. The library's own `items()` ends at a damaged block as if it were
+    the end, and says nothing."""
+    found = db.iter()
+    found.seek_to_first()
+    while found.valid():
+        yield found.key(), found.value()
+        found.next()
+    found.status()
+
+
+@contextlib.contextmanager
+def _finding_damage() -> Iterator[None]:
+    """Says in our words that a block is not what was written; rocksdict raises bare exceptions."""
+    try:
+        yield
+    except Exception as error:
+        if not str(error).startswith(DAMAGED):
+            raise
+        raise StoreUnusableError(str(error)) from error
 
 
 def _timer_key(timer: Timer) -> bytes:
