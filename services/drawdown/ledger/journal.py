@@ -14,19 +14,23 @@ from typing import Final
 from drawdown.events import entries as wire
 from drawdown.events.base import Value, at_text, milliseconds, moment
 from drawdown.events.codec import RecordError, decode_entry, encode, quoted
+from drawdown.events.commands import WalletState
 from drawdown.events.entries import (
     TYPE_PREFIX,
+    ConversionFacts,
     GrantFacts,
     HoldFacts,
     PriceFacts,
     ReadFacts,
+    ReversesFacts,
     TermsFacts,
     UsageFacts,
+    VoidFacts,
     kind_of_type,
 )
 from drawdown.events.numbers import amount_of, amount_text
 from drawdown.events.reasons import Reason
-from drawdown.events.structs import struct_of
+from drawdown.events.structs import replaced, struct_of
 from drawdown.ledger.drawdown import Slice
 
 
@@ -39,6 +43,20 @@ class Origin(Value, frozen=True):
     timer: str | None = None
     due_ms: int = 0
     actor: str | None = None
+
+
+class Rare(Value, frozen=True):
+    """What few entries say: kept apart, so that a debit does not carry it."""
+
+    breakage: int = 0
+    """Paid for and never to be used, of what ended by this entry; the reporting currency."""
+    void: VoidFacts | None = None
+    reverses: ReversesFacts | None = None
+    conversion: ConversionFacts | None = None
+    state: WalletState | None = None
+
+
+NOTHING_RARE: Final = Rare()
 
 
 class Entry(Value, frozen=True):
@@ -70,6 +88,7 @@ class Entry(Value, frozen=True):
     reason: str | None = None
     hold: HoldFacts | None = None
     read: ReadFacts | None = None
+    rare: Rare = NOTHING_RARE
 
 
 class Sealed(Value, frozen=True):
@@ -118,33 +137,42 @@ def seal(entry: Entry, before_text: str | None = None) -> Sealed:
                     amount if part.revenue == entry.amount else amount_text(part.revenue),
                 )
             )
-    data = encode(
-        _EntryData(
-            entry.sequence,
-            entry.previous,
-            cause,
-            origin.actor,
-            entry.source,
-            entry.id,
-            entry.fingerprint,
-            entry.usage,
-            entry.price,
-            entry.asset,
-            amount,
-            before,
-            after,
-            allocations,
-            amount_text(entry.credit) if entry.credit else "0",
-            amount_text(entry.overdrawn) if entry.overdrawn else "0",
-            amount if entry.revenue == entry.amount and amount else amount_text(entry.revenue),
-            amount_text(entry.cost) if entry.cost else "0",
-            entry.grant,
-            entry.terms,
-            entry.reason,
-            entry.hold,
-            entry.read,
-        )
+    record = _EntryData(
+        entry.sequence,
+        entry.previous,
+        cause,
+        origin.actor,
+        entry.source,
+        entry.id,
+        entry.fingerprint,
+        entry.usage,
+        entry.price,
+        entry.asset,
+        amount,
+        before,
+        after,
+        allocations,
+        amount_text(entry.credit) if entry.credit else "0",
+        amount_text(entry.overdrawn) if entry.overdrawn else "0",
+        amount if entry.revenue == entry.amount and amount else amount_text(entry.revenue),
+        amount_text(entry.cost) if entry.cost else "0",
+        entry.grant,
+        entry.terms,
+        entry.reason,
+        entry.hold,
+        entry.read,
     )
+    if entry.rare is not NOTHING_RARE:
+        rare = entry.rare
+        record = replaced(
+            record,
+            breakage=amount_text(rare.breakage),
+            void=rare.void,
+            reverses=rare.reverses,
+            conversion=rare.conversion,
+            state=rare.state,
+        )
+    data = encode(record)
     customer = quoted(entry.customer)
     head = (
         f'{{"specversion":"1.0","id":{customer[:-1]}/{entry.sequence}","source":"drawdown"'
@@ -162,9 +190,15 @@ def unseal(value: bytes) -> Sealed:
     body, mark = value[:-DIGEST_BYTES], value[-DIGEST_BYTES:-66]
     if mark != DIGEST_MARK or sha256(body).hexdigest() != record.digest:
         raise RecordError(Reason.MALFORMED, "the digest is not that of the entry", "digest")
+    return Sealed(entry_of(record), value, record.digest, record.data.after or "0")
+
+
+def entry_of(record: wire.Entry) -> Entry:
+    """The entry that a record of the journal states."""
     data = record.data
     cause = data.cause
-    entry = Entry(
+    rare = Rare(amount_of(data.breakage), data.void, data.reverses, data.conversion, data.state)
+    return Entry(
         customer=record.subject,
         sequence=data.sequence,
         kind=kind_of_type(record.type),
@@ -202,5 +236,5 @@ def unseal(value: bytes) -> Sealed:
         reason=data.reason,
         hold=data.hold,
         read=data.read,
+        rare=NOTHING_RARE if rare == NOTHING_RARE else rare,
     )
-    return Sealed(entry, value, record.digest, data.after or "0")
