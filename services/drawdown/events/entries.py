@@ -169,7 +169,7 @@ class ReversesFacts(Record):
     """The entry that was reversed."""
 
     sequence: Count
-    digest: Digest
+    entry_digest: Digest
     kind: Name
     back: bool = Field(description="Whether value comes back to the customer by this")
     again: bool = Field(default=False, description="It was a reversal: this restores what was")

@@ -68,7 +68,7 @@ def reverse(
     back = not (before.grant is not None or (reverses is not None and reverses.back))
     facts = _ReversesFacts(
         sequence=before.sequence,
-        digest=original.digest,
+        entry_digest=original.digest,
         kind=before.kind,
         back=back,
         again=reverses is not None,

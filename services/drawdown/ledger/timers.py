@@ -25,10 +25,10 @@ from drawdown.ledger.grants import given, in_cycle
 from drawdown.ledger.journal import NOTHING_RARE, Entry, Origin, Rare, Sealed, seal
 from drawdown.ledger.outcome import Crossing, Decided, Moment, crossings
 from drawdown.ledger.rows import scope_record
-from drawdown.ledger.values import NEVER, Grant, GrantTerms, Wallet
+from drawdown.ledger.values import GRANTS_MAX, NEVER, Grant, GrantTerms, Wallet
 
 ENTRIES_MAX: Final = 128
-"""Of one firing, about; the wallet stays due for the rest."""
+"""Of one firing, about: what is over at once ends at once. The wallet stays due for the rest."""
 EXPIRY: Final = "expiry"
 
 _GrantFacts = struct_of(GrantFacts)
@@ -48,11 +48,13 @@ class Ahead:
         return self._rows.identity(key)
 
 
-def begun(wallet: Wallet, books: Books, now: Moment) -> tuple[tuple[Sealed, ...], Wallet]:
-    """The entries of all cycles that have begun by `now` and have no grant yet, oldest first, and
+def begun(
+    wallet: Wallet, books: Books, now: Moment, most: int = GRANTS_MAX
+) -> tuple[tuple[Sealed, ...], Wallet]:
+    """The entries of the cycles that have begun by `now` and have no grant yet, oldest first, and
     the wallet after them."""
     entries: list[Sealed] = []
-    while len(entries) < ENTRIES_MAX:
+    while len(entries) < most:
         due = [
             grant
             for grant in wallet.grants
@@ -112,13 +114,15 @@ def _facts(terms: GrantTerms, effective_ms: int) -> GrantFacts:
 
 
 def due(wallet: Wallet, books: Books, now: Moment) -> Decided:
-    """All that is due in a wallet by `now`, which is the watermark."""
-    entries, after = begun(wallet, books, now)
-    found = list(entries)
+    """All that is due in a wallet by `now`, which is the watermark; one cycle after the other."""
+    after = wallet
+    found: list[Sealed] = []
     crossed: list[Crossing] = []
     while len(found) < ENTRIES_MAX:
+        entries, after = begun(after, books, now, 1)
+        found.extend(entries)
         over = [grant for grant in after.grants if _is_over(grant, now)]
-        if not over:
+        if not over and not entries:
             break
         for grant in over:
             plan = _plan(after, grant, books)
@@ -136,8 +140,9 @@ def due(wallet: Wallet, books: Books, now: Moment) -> Decided:
 
 def _is_over(grant: Grant, now: Moment) -> bool:
     terms = grant.terms
-    if terms.succeeded and terms.next_ms <= now.at_ms:
-        return True  # a least amount is to be carried, also of nothing
+    if terms.next_ms <= now.at_ms:
+        # The next cycle begins first; then a least amount is to be carried, also of nothing.
+        return terms.succeeded
     return terms.expires_ms <= now.at_ms and grant.remaining > 0
 
 
