@@ -131,7 +131,8 @@ def _answer(value: bytes, decision: Decision, done: int, with_hold: int) -> Resp
     """A decision as an answer: a denial is a success, a refusal a problem."""
     reason = Reason(decision.reason)
     status = HTTP_STATUS[reason] or UNEXPECTED
-    if not decision.allowed and status != ANSWERED:
+    denied = decision.kind == "authorization" and reason == Reason.WALLET_CLOSED
+    if not decision.allowed and status != ANSWERED and not denied:
         raise ProblemError(
             status,
             str(reason),
