@@ -4,9 +4,11 @@ adjustments, reversals, conversions, states; and a producer's cancellation of it
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
 from fastapi import FastAPI, Path, Request, Response
+from pydantic import BaseModel
 
 from drawdown.events.base import PRINTABLE
 from drawdown.events.codec import decode_any
@@ -23,7 +25,7 @@ Customer = Annotated[str, Path(min_length=1, max_length=128, pattern=PRINTABLE)]
 
 VOID, ADJUSTMENT, REVERSAL = "GrantVoid", "Adjustment", "Reversal"
 CONVERSION, STATE = "AssetConversion", "WalletState"
-MODELS: Final = {
+MODELS: Final[Mapping[str, type[BaseModel]]] = {
     VOID: Void,
     ADJUSTMENT: Adjust,
     REVERSAL: Reverse,

@@ -9,7 +9,15 @@ from drawdown.events.numbers import amount_text
 from drawdown.ledger.drawdown import inserted
 from drawdown.ledger.journal import Sealed
 from drawdown.ledger.rows import written
-from drawdown.ledger.values import NEVER, Account, Grant, GrantTerms, live_grant, recognized
+from drawdown.ledger.values import (
+    NEVER,
+    Account,
+    Grant,
+    GrantTerms,
+    Wallet,
+    live_grant,
+    recognized,
+)
 
 Grants = tuple[Grant, ...]
 Effect = tuple[Account, Grants]
@@ -99,6 +107,12 @@ def unearned(grant: Grant) -> int:
     terms = grant.terms
     spent = terms.amount - grant.held - grant.remaining
     return terms.paid - recognized(terms.paid, terms.amount, spent)
+
+
+def deferred_revenue(wallet: Wallet) -> int:
+    """What was paid for all that a wallet still has, held or not, and is not recognized; in the
+    reporting currency. Sold = recognized of grants + breakage + refunded + this, at every entry."""
+    return sum(unearned(grant) for grant in wallet.grants)
 
 
 def given_back(grants: Grants, grant_id: str, amount: int, paid: int) -> Grants:
