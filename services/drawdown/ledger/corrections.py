@@ -182,8 +182,8 @@ def convert(
             Reason.NO_CONVERSION, f"no rate from {command.asset} to {command.to}", "to"
         )
     step = 10 ** (PLACES - book.assets[command.to].scale)
-    price = Fraction(Decimal(rate.price))
-    got = int(amount * price / step) * step
+    exact = amount * Fraction(Decimal(rate.price))
+    got = exact.numerator // (exact.denominator * step) * step
     if not amount or not got:
         raise RecordError(Reason.INVALID, f"makes no {command.to}: give more", "amount")
     taken = taken_of(wallet, command.asset, amount, books, now)
