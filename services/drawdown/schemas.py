@@ -39,7 +39,19 @@ from drawdown.events.catalogue import (
     Environment,
     Topic,
 )
-from drawdown.events.commands import Authorize, Capture, Extend, Grant, Release, SetTerms
+from drawdown.events.commands import (
+    Adjust,
+    Authorize,
+    Capture,
+    Convert,
+    Extend,
+    Grant,
+    Release,
+    Reverse,
+    SetState,
+    SetTerms,
+    Void,
+)
 from drawdown.events.deadletters import (
     ACCEPT_LATE,
     HEADER_PREFIX,
@@ -59,7 +71,7 @@ from drawdown.events.pricebook import (
     RateRecord,
 )
 from drawdown.events.reasons import MEANINGS
-from drawdown.events.rows import HoldRow, WalletRow
+from drawdown.events.rows import HoldRow, ReversedRow, WalletRow
 from drawdown.events.settings import ApiKey, CustomerToken
 from drawdown.events.structs import UNION_TAGS
 from drawdown.events.usage import UsageEvent
@@ -81,6 +93,11 @@ RECORDS: Final[Mapping[Topic, Mapping[str, type[BaseModel]]]] = {
         "extend": Extend,
         "grant": Grant,
         "set-terms": SetTerms,
+        "void": Void,
+        "adjust": Adjust,
+        "reverse": Reverse,
+        "convert": Convert,
+        "set-state": SetState,
     },
     PRICE_BOOK: {
         "asset": AssetRecord,
@@ -90,7 +107,7 @@ RECORDS: Final[Mapping[Topic, Mapping[str, type[BaseModel]]]] = {
     },
     SETTINGS: {"api-key": ApiKey, "customer-token": CustomerToken},
     BALANCE_CHANGES: {"entry": Entry},
-    BALANCES: {"wallet": WalletRow, "hold": HoldRow},
+    BALANCES: {"wallet": WalletRow, "hold": HoldRow, "reversed": ReversedRow},
     DECISIONS: {"decision": Decision},
     LOW_BALANCE: {"low-balance": LowBalance},
     NOTIFICATIONS: {"notice": Notice},

@@ -14,7 +14,19 @@ from tests.support.desk import START_MS, Desk, book
 
 from drawdown.events.base import at_text
 from drawdown.events.catalogue import COMMANDS, DEAD_LETTERS, USAGE_EVENTS
-from drawdown.events.commands import Authorize, Capture, Extend, Grant, Release, SetTerms
+from drawdown.events.commands import (
+    Adjust,
+    Authorize,
+    Capture,
+    Convert,
+    Extend,
+    Grant,
+    Release,
+    Reverse,
+    SetState,
+    SetTerms,
+    Void,
+)
 from drawdown.events.pricebook import Meter, PerUnit, Rate
 from drawdown.events.usage import UsageEvent
 from drawdown.stream.partition import partition_of
@@ -482,12 +494,18 @@ def _damaged(value: bytes, rolled: random.Random) -> bytes:
             return value.replace(b'"input": ', rolled.choice([b'"input": -', b'"input": 1e']))
 
 
+SPOILED = {
+    *(UsageEvent, Authorize, Capture, Release, Extend, Grant, SetTerms),
+    *(Void, Adjust, Reverse, Convert, SetState),
+}
+
+
 @pytest.mark.parametrize(
     ("model", "sample"),
     [
         pytest.param(model, sample, id=model.__name__)
         for model, sample in SAMPLES
-        if model in (UsageEvent, Authorize, Capture, Release, Extend, Grant, SetTerms)
+        if model in SPOILED
     ],
 )
 def test_every_way_to_spoil_a_record_is_survived(
@@ -505,6 +523,9 @@ def test_every_way_to_spoil_a_record_is_survived(
         named = value.replace(f'"id": "{sample["id"]}"'.encode(), f'"id": "s{count}"'.encode(), 1)
         desk.produce(topic, b"ada", named)
     desk.settle()
+    if model is SetState:  # what was no spoiling is undone
+        desk.command("set_state", "ada", state="active")
+        desk.settle()
     went_on(desk)
     assert count > 400
     refused = len(desk.dead_letters())

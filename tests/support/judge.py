@@ -58,7 +58,7 @@ def wrongs(
         ((origins or {}).get(value), c["topic"], c["partition"], c["offset"])
         for entries in by_customer.values()
         for entry, value in entries
-        if "topic" in (c := entry["data"]["cause"])
+        if "topic" in (c := entry["data"]["cause"]) and not _first_of_two(entry)
     )
     found += [f"{cause} caused {count} entries" for cause, count in causes.items() if count > 1]
     return found
@@ -106,18 +106,38 @@ def _customer_wrongs(
                 balances[asset] += amount
             case "capture":
                 balances[asset] += out + back - amount
+            case "rollover" | "settle":
+                pass
             case _:
-                balances[asset] -= amount
+                balances[asset] += amount if _comes(entry) else -amount
         if Decimal(data["after"]) != balances[asset]:
             found.append(f"{where}: after is {data['after']}, is {balances[asset]}")
         total = totals[asset]
-        total["debit" if kind == "capture" else kind] += amount
+        total[_total(entry)] += amount
         total["credit"] += Decimal(data.get("credit", "0")) - taken[None] - returned[None]
         total["held"] += (amount if kind == "hold" else 0) - out - back
         total["overdrawn"] += Decimal(data.get("overdrawn", "0"))
         slices = {a["grant"]: Decimal(a["amount"]) for a in data.get("allocations", [])}
-        if kind == "grant":
-            grants[data["grant"]["id"]] = (
+        if kind == "reversal" and _comes(entry):
+            for grant, part in slices.items():
+                grants[grant] -= part
+            rest = amount + sum(slices.values())
+            rest += Decimal(data.get("credit", "0")) + Decimal(data.get("overdrawn", "0"))
+            if (rest > 0) != ("grant" in data) or rest < 0:
+                found.append(f"{where}: {rest} of it went nowhere")
+            if "grant" in data:
+                grants[data["grant"]["id"]] = rest
+        elif kind in ("rollover", "settle"):
+            if sum(slices.values()) != amount:
+                found.append(f"{where}: its parts are not {amount}")
+            for grant, part in slices.items():
+                grants[grant] -= part
+            if kind == "rollover":
+                into = data["grant"]["id"]
+                grants[into] = grants.get(into, Decimal(0)) + amount
+        elif "grant" in data:
+            into = data["grant"]["id"]
+            grants[into] = grants.get(into, Decimal(0)) + (
                 amount + Decimal(data.get("credit", "0")) + Decimal(data.get("overdrawn", "0"))
             )
         elif kind in ("release", "expire"):
@@ -142,6 +162,35 @@ def _customer_wrongs(
     wallet = json.loads(row)
     found += _open_holds_wrongs(customer, wallet, open_holds, holds)
     return found + _row_wrongs(customer, wallet, len(entries), digest, totals, grants, holds)
+
+
+def _first_of_two(entry: dict[str, Any]) -> bool:
+    """A conversion is two entries of one command: what is given, and what is got."""
+    return bool(entry["type"].endswith(".convert") and "id" not in entry["data"])
+
+
+def _comes(entry: dict[str, Any]) -> bool:
+    """Whether an entry adds to the balance."""
+    data = entry["data"]
+    if "reverses" in data:
+        return bool(data["reverses"]["back"])
+    return "grant" in data
+
+
+def _total(entry: dict[str, Any]) -> str:
+    """The account's total that an entry counts in."""
+    kind: str = entry["type"].rpartition(".")[2]
+    match kind:
+        case "capture":
+            return "debit"
+        case "adjust":
+            return "adjusted_up" if _comes(entry) else "adjusted_down"
+        case "reversal":
+            return "reversed_in" if _comes(entry) else "reversed_out"
+        case "convert":
+            return "converted_in" if _comes(entry) else "converted_out"
+        case _:
+            return kind
 
 
 def _parts(said: dict[str, Any] | None, name: str) -> Counter[Any]:
@@ -215,6 +264,17 @@ def _open_holds_wrongs(
     return found
 
 
+BOTH_WAYS = tuple(
+    f"{name}_{way}"
+    for name, ways in (
+        ("adjusted", ("up", "down")),
+        ("reversed", ("in", "out")),
+        ("converted", ("in", "out")),
+    )
+    for way in ways
+)
+
+
 def _row_wrongs(
     customer: str,
     row: dict[str, Any],
@@ -233,6 +293,7 @@ def _row_wrongs(
     live = {
         grant["id"]: (Decimal(grant["remaining"]), Decimal(grant.get("held", "0")))
         for grant in row["grants"]
+        if Decimal(grant["remaining"]) or Decimal(grant.get("held", "0"))
     }
     if live != {g: (left, held[g]) for g, left in grants.items() if left or held[g]}:
         found.append(f"{customer}: grants {live} instead of {grants}")
@@ -247,6 +308,8 @@ def _row_wrongs(
             "granted": total["grant"],
             "debited": total["debit"],
             "lapsed": total["lapse"],
+            "voided": total["void"],
+            **{name: total[name] for name in BOTH_WAYS},
             "held": total["held"],
             "credit_used": total["credit"],
             "credit_held": sum(
@@ -259,6 +322,13 @@ def _row_wrongs(
                 found.append(f"{customer}: {name} is {account.get(name, '0')}, not {value}")
         conserved = (
             total["grant"]
+            + total["adjusted_up"]
+            + total["reversed_in"]
+            + total["converted_in"]
+            - total["adjusted_down"]
+            - total["reversed_out"]
+            - total["converted_out"]
+            - total["void"]
             - total["debit"]
             - total["lapse"]
             - total["held"]

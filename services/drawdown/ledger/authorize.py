@@ -37,6 +37,11 @@ from drawdown.ledger.values import NO_POLICY, Wallet, hold_key
 LEAST: Final = 1
 """What an authorization without an estimate needs: any balance above zero."""
 
+NOT_ACTIVE: Final = {
+    "suspended": Reason.WALLET_SUSPENDED,
+    "closed": Reason.WALLET_CLOSED,
+}
+
 _Decision = struct_of(Decision)
 _UsageFacts = struct_of(UsageFacts)
 _ReadFacts = struct_of(ReadFacts)
@@ -64,6 +69,8 @@ def authorize(
     wallet: Wallet | None = rows.row(command.customer)
     if wallet is None:
         return Decided(answer=_denied(command, now, Reason.UNKNOWN_CUSTOMER))
+    if wallet.state != "active":
+        return Decided(answer=_denied(command, now, NOT_ACTIVE[wallet.state], wallet=wallet))
     lag_ms_max = command.max_usage_lag_ms
     if lag_ms_max is not None and now.usage_lag_ms > lag_ms_max:
         detail = f"usage is {now.usage_lag_ms} ms behind; at most {lag_ms_max} ms were allowed"
@@ -194,7 +201,14 @@ def _entered(
     if not 0 <= amount <= AMOUNT_MAX - account.debited:
         raise RecordError(Reason.BAD_QUANTITY, f"is priced at {amount_text(amount)}", field)
     taken = take(
-        wallet, account, amount, asked.meter, command.dimensions, now.at_ms, book.reporting
+        wallet,
+        account,
+        amount,
+        asked.meter,
+        command.dimensions,
+        now.at_ms,
+        book.reporting,
+        book.order,
     )
     use = _UsageFacts(
         meter=asked.meter,

@@ -54,7 +54,7 @@ def captured(
     charge: int,
     meter: str,
     dimensions: Mapping[str, str],
-    reporting: str,
+    book: Book | None,
     now: Moment,
     *,
     final: bool,
@@ -79,7 +79,9 @@ def captured(
         capped, left = left, 0
     amount = charge - capped
     account = wallet.account(hold.asset)
-    free = take(wallet, account, left, meter, dimensions, now.at_ms, reporting)
+    reporting = REPORTING_DEFAULT if book is None else book.reporting
+    order = None if book is None else book.order
+    free = take(wallet, account, left, meter, dimensions, now.at_ms, reporting, order)
     debited = dict(taken)
     for drawn in free.slices:
         debited[drawn.grant] = debited.get(drawn.grant, 0) + drawn.amount
@@ -162,9 +164,8 @@ def capture(
         raise RecordError(
             Reason.BAD_QUANTITY, "its cost makes more than 38 digits of cost in all", "quantities"
         )
-    reporting = REPORTING_DEFAULT if book is None else book.reporting
     paid = captured(
-        wallet, hold, charge, hold.meter, hold.dimensions, reporting, now, final=command.final
+        wallet, hold, charge, hold.meter, hold.dimensions, book, now, final=command.final
     )
     entry = capture_entry(
         wallet,

@@ -98,14 +98,21 @@ def under_hold(
         "cost": priced.cost,
     }
     if hold is not None and not reason:
-        paid = captured(
-            after, hold, priced.amount, meter, dimensions, book.reporting, now, final=named.final
-        )
+        paid = captured(after, hold, priced.amount, meter, dimensions, book, now, final=named.final)
         entry = capture_entry(after, hold, paid, origin, now, **known)
         spent = paid.spent
     else:
         account = after.account(priced.asset)
-        taken = take(after, account, priced.amount, meter, dimensions, now.at_ms, book.reporting)
+        taken = take(
+            after,
+            account,
+            priced.amount,
+            meter,
+            dimensions,
+            now.at_ms,
+            book.reporting,
+            book.order,
+        )
         entry = Entry(
             customer=event.subject,
             sequence=after.sequence + 1,

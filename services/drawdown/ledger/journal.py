@@ -14,19 +14,23 @@ from typing import Final
 from drawdown.events import entries as wire
 from drawdown.events.base import Value, at_text, milliseconds, moment
 from drawdown.events.codec import RecordError, decode_entry, encode, quoted
+from drawdown.events.commands import WalletState
 from drawdown.events.entries import (
     TYPE_PREFIX,
+    ConversionFacts,
     GrantFacts,
     HoldFacts,
     PriceFacts,
     ReadFacts,
+    ReversesFacts,
     TermsFacts,
     UsageFacts,
+    VoidFacts,
     kind_of_type,
 )
 from drawdown.events.numbers import amount_of, amount_text
 from drawdown.events.reasons import Reason
-from drawdown.events.structs import struct_of
+from drawdown.events.structs import replaced, struct_of
 from drawdown.ledger.drawdown import Slice
 
 
@@ -41,6 +45,20 @@ class Origin(Value, frozen=True):
     actor: str | None = None
     accepted_late_by: str | None = None
     """The operator who wants usage booked however old it is."""
+
+
+class Rare(Value, frozen=True):
+    """What few entries say: kept apart, so that a debit does not carry it."""
+
+    breakage: int = 0
+    """Paid for and never to be used, of what ended by this entry; the reporting currency."""
+    void: VoidFacts | None = None
+    reverses: ReversesFacts | None = None
+    conversion: ConversionFacts | None = None
+    state: WalletState | None = None
+
+
+NOTHING_RARE: Final = Rare()
 
 
 class Entry(Value, frozen=True):
@@ -72,6 +90,7 @@ class Entry(Value, frozen=True):
     reason: str | None = None
     hold: HoldFacts | None = None
     read: ReadFacts | None = None
+    rare: Rare = NOTHING_RARE
 
 
 class Sealed(Value, frozen=True):
@@ -122,33 +141,42 @@ def seal(entry: Entry, before_text: str | None = None) -> Sealed:
                     amount if part.revenue == entry.amount else amount_text(part.revenue),
                 )
             )
-    data = encode(
-        _EntryData(
-            entry.sequence,
-            entry.previous,
-            cause,
-            origin.actor,
-            entry.source,
-            entry.id,
-            entry.fingerprint,
-            entry.usage,
-            entry.price,
-            entry.asset,
-            amount,
-            before,
-            after,
-            allocations,
-            amount_text(entry.credit) if entry.credit else "0",
-            amount_text(entry.overdrawn) if entry.overdrawn else "0",
-            amount if entry.revenue == entry.amount and amount else amount_text(entry.revenue),
-            amount_text(entry.cost) if entry.cost else "0",
-            entry.grant,
-            entry.terms,
-            entry.reason,
-            entry.hold,
-            entry.read,
-        )
+    record = _EntryData(
+        entry.sequence,
+        entry.previous,
+        cause,
+        origin.actor,
+        entry.source,
+        entry.id,
+        entry.fingerprint,
+        entry.usage,
+        entry.price,
+        entry.asset,
+        amount,
+        before,
+        after,
+        allocations,
+        amount_text(entry.credit) if entry.credit else "0",
+        amount_text(entry.overdrawn) if entry.overdrawn else "0",
+        amount if entry.revenue == entry.amount and amount else amount_text(entry.revenue),
+        amount_text(entry.cost) if entry.cost else "0",
+        entry.grant,
+        entry.terms,
+        entry.reason,
+        entry.hold,
+        entry.read,
     )
+    if entry.rare is not NOTHING_RARE:
+        rare = entry.rare
+        record = replaced(
+            record,
+            breakage=amount_text(rare.breakage),
+            void=rare.void,
+            reverses=rare.reverses,
+            conversion=rare.conversion,
+            state=rare.state,
+        )
+    data = encode(record)
     customer = quoted(entry.customer)
     head = (
         f'{{"specversion":"1.0","id":{customer[:-1]}/{entry.sequence}","source":"drawdown"'
@@ -172,6 +200,11 @@ def checked_record(value: bytes) -> wire.Entry:
 def unseal(value: bytes) -> Sealed:
     """The entry whose bytes these are. Raises RecordError where they or their digest are wrong."""
     record = checked_record(value)
+    return Sealed(entry_of(record), value, record.digest, record.data.after or "0")
+
+
+def entry_of(record: wire.Entry) -> Entry:
+    """The entry that a record of the journal states."""
     data = record.data
     cause = data.cause
     # Most amounts of an entry are its own, or zero: each text is read once.
@@ -189,7 +222,9 @@ def unseal(value: bytes) -> Sealed:
             )
         )
     revenue = data.revenue
-    entry = Entry(
+    breakage = 0 if data.breakage == "0" else amount_of(data.breakage)
+    rare = Rare(breakage, data.void, data.reverses, data.conversion, data.state)
+    return Entry(
         customer=record.subject,
         sequence=data.sequence,
         kind=kind_of_type(record.type),
@@ -223,5 +258,5 @@ def unseal(value: bytes) -> Sealed:
         reason=data.reason,
         hold=data.hold,
         read=data.read,
+        rare=NOTHING_RARE if rare == NOTHING_RARE else rare,
     )
-    return Sealed(entry, value, record.digest, data.after or "0")

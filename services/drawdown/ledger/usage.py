@@ -32,8 +32,9 @@ from drawdown.ledger.evolve import Rows
 from drawdown.ledger.held_usage import Priced, named_hold, under_hold
 from drawdown.ledger.identity import recall, usage_fingerprint, usage_result
 from drawdown.ledger.journal import Entry, Origin, seal
-from drawdown.ledger.outcome import Decided, Moment, crossings
+from drawdown.ledger.outcome import Decided, Moment, after_others, crossings
 from drawdown.ledger.prices import CompiledRate, Quantities, UnpricedError
+from drawdown.ledger.timers import Ahead, begun
 from drawdown.ledger.values import Account, Wallet
 
 EARLY_MS_MAX: Final = 300_000
@@ -87,6 +88,12 @@ def decide_usage(
     )
     quote = book.quote(meter, dimensions)
     wallet = rows.row(event.subject) or Wallet(event.subject)
+    if wallet.due_ms is not None and wallet.due_ms <= at_ms:
+        begins, after = begun(wallet, books, now)
+        if begins:
+            ahead = Ahead(rows, after)
+            decided = decide_usage(ahead, event, key, origin, books, now)
+            return after_others(decided, begins, wallet)
     facts, cost = _cost(quote, quantities, data)
     if cost > AMOUNT_MAX - wallet.cost:
         raise RecordError(
@@ -111,7 +118,7 @@ def decide_usage(
     if named is not None:
         priced = Priced(usage, facts, asset, amount, cost, fingerprint)
         return under_hold(wallet, event, named, priced, book, books, origin, now)
-    taken = take(wallet, account, amount, meter.id, dimensions, at_ms, book.reporting)
+    taken = take(wallet, account, amount, meter.id, dimensions, at_ms, book.reporting, book.order)
     before = account.balance
     sealed = seal(
         Entry(

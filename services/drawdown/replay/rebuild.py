@@ -136,7 +136,8 @@ class Rebuilt:
             self.breaks(message, customer, "entry", f"it is of {entry.customer!r}: a wrong key")
             return
         cause = entry.origin
-        if cause.topic is not None and not of_another_cluster(message):
+        second = entry.kind == "convert" and entry.id is not None  # of two entries of one cause
+        if cause.topic is not None and not second and not of_another_cluster(message):
             wrong = self._causes.wrong(cause.topic, cause.offset)
             if wrong is not None:
                 self._add(message, customer, "cause", wrong)
@@ -197,7 +198,7 @@ class Rebuilt:
                 self._conserved(wallet, holds)
                 wallet, holds = row, []
                 customers += 1
-            else:
+            elif isinstance(row, Hold):
                 holds.append(row)
         self._conserved(wallet, holds)
         return customers, rows

@@ -35,11 +35,11 @@ from drawdown.events.usage import UsageEvent
 from drawdown.ledger.authorize import is_check
 from drawdown.ledger.book import HOLD, Books
 from drawdown.ledger.decide import decide_command, decide_timer, refused
-from drawdown.ledger.evolve import evolve, evolve_wallet
+from drawdown.ledger.evolve import evolve, evolve_wallet, marked
 from drawdown.ledger.held import evolve_hold
 from drawdown.ledger.holds import ended, ended_key, hold_named
 from drawdown.ledger.identity import command_key, usage_key, usage_result
-from drawdown.ledger.journal import Origin, Sealed, unseal
+from drawdown.ledger.journal import NOTHING_RARE, Origin, Sealed, unseal
 from drawdown.ledger.outcome import Crossing, Decided, Moment
 from drawdown.ledger.replay import identified, remembered
 from drawdown.ledger.rows import Row, due_of, row_bytes, row_of
@@ -219,6 +219,9 @@ class Settlement:
             effects.journal(key, sealed.value)
             if sealed.entry.hold is not None:
                 _apply_hold(sealed, sealed.entry.hold.id, view)
+            elif sealed.entry.rare is not NOTHING_RARE:
+                for row_key, row in marked(sealed).items():
+                    view.put(row_key, row)
         if decided.entries:
             view.put(customer, wallet)
         if decided.identity is not None:
