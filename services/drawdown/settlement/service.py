@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from drawdown.config import Config
 from drawdown.events.catalogue import (
@@ -36,6 +37,8 @@ from drawdown.stream.store import RocksStores, Stores
 log = logging.getLogger("drawdown.settlement")
 
 GROUP = "settlement"
+UNKNOWN_AFTER_S = 1.0
+UNKNOWN_AFTER_REPLICATED_S = 5.0
 
 
 class PartitionsError(Exception):
@@ -64,11 +67,7 @@ def partitions_of(cluster: Cluster, environment: Environment) -> tuple[int, str]
     Raises PartitionsError, naming the topic, where they differ or one is missing: a customer's
     records would have two owners. Blocks up to 10 s.
     """
-    consumer = cluster.consumer(kafka.reader())
-    try:
-        metadata = consumer.list_topics(timeout=10.0)
-    finally:
-        consumer.close()
+    metadata = _metadata(cluster)
     names = layout_of(environment, 0, "0").customer_topics
     counts: dict[str, int] = {}
     for name in names:
@@ -82,6 +81,22 @@ def partitions_of(cluster: Cluster, environment: Environment) -> tuple[int, str]
             f"customer topics must all have the same number of partitions, for life: {said}"
         )
     return counts[names[0]], str(metadata.cluster_id)
+
+
+def unknown_after_s(cluster: Cluster, topic: str) -> float:
+    """How long a transactional call may take before its answer is not believed: replicas that have
+    to be waited for take longer. Blocks up to 10 s."""
+    partitions = _metadata(cluster).topics[topic].partitions.values()
+    replicated = any(len(partition.replicas) > 1 for partition in partitions)
+    return UNKNOWN_AFTER_REPLICATED_S if replicated else UNKNOWN_AFTER_S
+
+
+def _metadata(cluster: Cluster) -> Any:
+    consumer = cluster.consumer(kafka.reader())
+    try:
+        return consumer.list_topics(timeout=10.0)
+    finally:
+        consumer.close()
 
 
 def make_worker(
@@ -114,6 +129,7 @@ def make_worker(
             cluster_id=cluster_id,
             budget=budget or loop.Budget(),
             cache_bytes=cache_bytes,
+            unknown_after_s=unknown_after_s(cluster, layout.journal),
         ),
         metrics,
         crash,

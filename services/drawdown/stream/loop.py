@@ -94,7 +94,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     identities_ms: int = 35 * 86_400_000 + 300_000
     """How long an identity is remembered: the lateness window and 5 minutes."""
     unknown_after_s: float = 1.0
-    """A transactional call that took longer is unknown, whatever it answered. 5 s at RF 3."""
+    """A transactional call that took longer is unknown, whatever it answered; more where replicas
+    have to be waited for."""
     transaction_timeout_s: float = 6.0
     """For the answer to a transactional call: no longer than the broker lets a transaction be open,
     and one second, since after that it is aborted whatever the answer would have been."""
