@@ -20,15 +20,16 @@ from drawdown.ledger.answers import answer_of
 from drawdown.ledger.authorize import authorize
 from drawdown.ledger.book import Books
 from drawdown.ledger.captures import capture
+from drawdown.ledger.counters import ended_period
 from drawdown.ledger.evolve import Rows, evolve_wallet
-from drawdown.ledger.grants import grant_entry, lapse_entry
+from drawdown.ledger.grants import REPORTING_DEFAULT, grant_entry, lapse_entry
 from drawdown.ledger.holds import expired, extend, release
 from drawdown.ledger.identity import command_fingerprint, recall
 from drawdown.ledger.journal import Entry, Origin, Sealed, seal
 from drawdown.ledger.outcome import Crossing, Decided, Moment, crossings
 from drawdown.ledger.terms import terms_entry
 from drawdown.ledger.usage import EARLY_MS_MAX, LATENESS_MS_DEFAULT
-from drawdown.ledger.values import Hold, Wallet
+from drawdown.ledger.values import Hold, Running, Seen, Wallet
 
 AUTHORIZE: Final = "authorize"
 CAPTURE: Final = "capture"
@@ -93,15 +94,26 @@ def decide_command(
 
 
 def decide_timer(rows: Rows, key: str, books: Books, now: Moment) -> Decided:
-    """What a row's timer brings about at `now`, if it is due: a hold expires, or grants of a wallet
-    lapse."""
+    """What a row's timer brings about at `now`, if it is due: a hold expires, a period ends, or
+    grants of a wallet lapse."""
     row = rows.row(key)
     if row is None or row.due_ms is None or row.due_ms > now.at_ms:
         return Decided()
+    if isinstance(row, Seen):
+        return Decided()  # goes with its running row
+    if isinstance(row, Running):
+        owner = rows.row(row.customer)
+        sealed = ended_period(owner, row, _reporting(books, now), now)
+        return Decided((sealed,), overdrawn=sealed.entry.overdrawn, wallet=owner)
     if isinstance(row, Hold):
         owner = rows.row(row.customer)
         return Decided((expired(owner, row, now),), wallet=owner)
     return _lapses(row, Origin(timer="expiry", due_ms=row.due_ms), books, now)
+
+
+def _reporting(books: Books, now: Moment) -> str:
+    book = books.at(now.at_ms)
+    return REPORTING_DEFAULT if book is None else book.reporting
 
 
 def _lapses(wallet: Wallet, origin: Origin, books: Books, now: Moment) -> Decided:

@@ -10,16 +10,22 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
-from drawdown.events.base import milliseconds
 from drawdown.events.numbers import amount_of, amount_text
 from drawdown.events.structs import replaced
+from drawdown.ledger.counters import evolve_counters
 from drawdown.ledger.drawdown import inserted
 from drawdown.ledger.held import HOLD_EFFECTS, evolve_hold
 from drawdown.ledger.journal import Entry, Sealed
-from drawdown.ledger.rows import Row, grant_terms, scope_of
-from drawdown.ledger.slices import BrokenInvariantError, Effect, Grants, spent
+from drawdown.ledger.rows import Row
+from drawdown.ledger.slices import (
+    BrokenInvariantError,
+    Effect,
+    Grants,
+    given_back,
+    granted_terms,
+    spent,
+)
 from drawdown.ledger.values import (
-    NEVER,
     NO_POLICY,
     Account,
     Policy,
@@ -37,7 +43,8 @@ class Rows(Protocol):
 
     def row(self, key: str) -> Any:
         """The row as it stands, or None where there is none: a Wallet under a customer's id, a
-        Hold under its `hold_key`."""
+        Hold under its `hold_key`, a Running under its `running_key`, a Seen under its
+        `seen_key`."""
 
     def identity(self, key: bytes) -> bytes | None:
         """What is remembered under an identity's key."""
@@ -53,6 +60,8 @@ def evolve(rows: Rows, sealed: Sealed) -> dict[str, Row | None]:
     if hold is not None:
         key = hold_key(customer, hold.id)
         changed[key] = evolve_hold(rows.row(key), sealed)
+    if sealed.entry.running is not None:
+        changed.update(evolve_counters(rows, sealed))
     return changed
 
 
@@ -124,7 +133,10 @@ def _debited(account: Account, grants: Grants, sealed: Sealed) -> Effect:
     drawn = 0
     for part in entry.slices:
         drawn += part.amount
-        grants = spent(grants, part.grant, part.amount, sealed)
+        if part.amount >= 0:
+            grants = spent(grants, part.grant, part.amount, sealed)
+        else:
+            grants = given_back(grants, part.grant, -part.amount, sealed)
     if drawn + entry.credit + entry.overdrawn != entry.amount:
         raise BrokenInvariantError(
             "allocations-sum",
@@ -155,23 +167,7 @@ def _debited(account: Account, grants: Grants, sealed: Sealed) -> Effect:
 def _granted(account: Account, grants: Grants, sealed: Sealed) -> Effect:
     """A new grant; what it pays of `overdrawn` and of used credit is spent at once."""
     entry = sealed.entry
-    facts = entry.grant
-    if facts is None or entry.asset is None:
-        raise BrokenInvariantError("grant-exists", f"{entry.customer}: a grant without its terms")
-    terms = grant_terms(
-        id=facts.id,
-        asset=entry.asset,
-        category=facts.category,
-        priority=facts.priority,
-        amount=entry.amount,
-        effective_ms=milliseconds(facts.effective_at),
-        at_once=facts.at_once,
-        expires_ms=NEVER if facts.expires_at is None else milliseconds(facts.expires_at),
-        scope=scope_of(facts.scope),
-        paid=amount_of(facts.paid),
-        sequence=entry.sequence,
-        metadata=tuple(facts.metadata.items()),
-    )
+    terms = granted_terms(sealed, entry.amount)
     remaining = entry.amount + entry.credit + entry.overdrawn
     return (
         replaced(

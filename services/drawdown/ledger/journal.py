@@ -20,6 +20,7 @@ from drawdown.events.entries import (
     HoldFacts,
     PriceFacts,
     ReadFacts,
+    RunningFacts,
     TermsFacts,
     UsageFacts,
     kind_of_type,
@@ -70,6 +71,7 @@ class Entry(Value, frozen=True):
     reason: str | None = None
     hold: HoldFacts | None = None
     read: ReadFacts | None = None
+    running: RunningFacts | None = None
 
 
 class Sealed(Value, frozen=True):
@@ -143,6 +145,7 @@ def seal(entry: Entry, before_text: str | None = None) -> Sealed:
             entry.reason,
             entry.hold,
             entry.read,
+            entry.running,
         )
     )
     customer = quoted(entry.customer)
@@ -202,5 +205,6 @@ def unseal(value: bytes) -> Sealed:
         reason=data.reason,
         hold=data.hold,
         read=data.read,
+        running=data.running,
     )
     return Sealed(entry, value, record.digest, data.after or "0")

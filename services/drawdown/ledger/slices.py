@@ -5,9 +5,12 @@ wrong money.
 
 from __future__ import annotations
 
-from drawdown.events.numbers import amount_text
+from drawdown.events.base import milliseconds
+from drawdown.events.numbers import amount_of, amount_text
+from drawdown.ledger.drawdown import inserted
 from drawdown.ledger.journal import Sealed
-from drawdown.ledger.values import Account, Grant, live_grant
+from drawdown.ledger.rows import grant_terms, scope_of
+from drawdown.ledger.values import NEVER, Account, Grant, GrantTerms, live_grant
 
 Grants = tuple[Grant, ...]
 Effect = tuple[Account, Grants]
@@ -43,6 +46,37 @@ def spent(grants: Grants, grant_id: str, amount: int, sealed: Sealed) -> Grants:
             return (*grants[:place], *grants[place + 1 :])
     raise BrokenInvariantError(
         "grant-exists", f"{entry.customer}: entry {entry.sequence} takes from grant {grant_id!r}"
+    )
+
+
+def given_back(grants: Grants, grant_id: str, amount: int, sealed: Sealed) -> Grants:
+    """The grants after `amount` was given back to one; or to a new one, whose terms are in the
+    entry."""
+    facts = sealed.entry.grant
+    if facts is None or facts.id != grant_id:
+        return moved(grants, grant_id, amount, 0, sealed)
+    return inserted(grants, live_grant(granted_terms(sealed, amount), amount))
+
+
+def granted_terms(sealed: Sealed, amount: int) -> GrantTerms:
+    """The terms of the grant that an entry makes."""
+    entry = sealed.entry
+    facts = entry.grant
+    if facts is None or entry.asset is None:
+        raise BrokenInvariantError("grant-exists", f"{entry.customer}: a grant without its terms")
+    return grant_terms(
+        id=facts.id,
+        asset=entry.asset,
+        category=facts.category,
+        priority=facts.priority,
+        amount=amount,
+        effective_ms=milliseconds(facts.effective_at),
+        at_once=facts.at_once,
+        expires_ms=NEVER if facts.expires_at is None else milliseconds(facts.expires_at),
+        scope=scope_of(facts.scope),
+        paid=amount_of(facts.paid),
+        sequence=entry.sequence,
+        metadata=tuple(facts.metadata.items()),
     )
 
 

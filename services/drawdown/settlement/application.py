@@ -32,6 +32,7 @@ from drawdown.events.reasons import Reason
 from drawdown.events.structs import struct_of
 from drawdown.events.usage import UsageEvent
 from drawdown.ledger.book import HOLD
+from drawdown.ledger.counters import evolve_counters
 from drawdown.ledger.decide import decide_command, decide_timer, refused
 from drawdown.ledger.evolve import evolve, evolve_wallet
 from drawdown.ledger.held import evolve_hold
@@ -195,6 +196,9 @@ class Settlement:
             effects.journal(key, sealed.value)
             if sealed.entry.hold is not None:
                 _apply_hold(sealed, sealed.entry.hold.id, view)
+            if sealed.entry.running is not None:
+                for row_key, row in evolve_counters(view, sealed).items():
+                    view.put(row_key, row)
         if decided.entries:
             view.put(customer, wallet)
         if decided.identity is not None:
