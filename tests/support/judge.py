@@ -36,7 +36,14 @@ def wrongs(
             for key, value in last_rows.items()
             if value is not None and key.startswith(f"{customer}\x1fhold\x1f")
         }
-        found += _customer_wrongs(customer, entries, last_rows.get(customer), open_holds)
+        running_rows = [
+            json.loads(value)
+            for key, value in last_rows.items()
+            if value is not None and key.startswith(f"{customer}\x1frunning\x1f")
+        ]
+        found += _customer_wrongs(
+            customer, entries, last_rows.get(customer), open_holds, running_rows
+        )
     debits = Counter(
         (customer, entry["data"].get("source"), entry["data"]["id"])
         for customer, entries in by_customer.items()
@@ -59,6 +66,7 @@ def _customer_wrongs(
     entries: list[tuple[dict[str, Any], bytes]],
     row: bytes | None,
     open_holds: dict[str, dict[str, Any]],
+    running_rows: list[dict[str, Any]],
 ) -> list[str]:
     found: list[str] = []
     digest = "0" * 64
@@ -66,6 +74,7 @@ def _customer_wrongs(
     totals: dict[str, dict[str, Decimal]] = defaultdict(lambda: defaultdict(Decimal))
     grants: dict[str, Decimal] = {}
     holds: dict[str, dict[str, Any]] = {}
+    runs: dict[tuple[str, str | None], str] = {}
     for number, (entry, value) in enumerate(entries, 1):
         data = entry["data"]
         where = f"{customer}: entry {number}"
@@ -81,6 +90,14 @@ def _customer_wrongs(
         said = data.get("hold")
         if said is not None:
             found += [f"{where}: {what}" for what in _hold_wrongs(kind, data, said, entry, holds)]
+        running = data.get("running")
+        if running is not None:
+            counter = (running["counter"], running.get("starts_at"))
+            if running.get("before", "0") != runs.get(counter, "0"):
+                found.append(f"{where}: {counter} runs from {runs.get(counter, '0')}")
+            runs[counter] = running.get("after", "0")
+            if running.get("closed"):
+                del runs[counter]
         asset = data.get("asset")
         if asset is None:
             continue
@@ -115,9 +132,11 @@ def _customer_wrongs(
             rest = Decimal(data.get("credit", "0")) + Decimal(data.get("overdrawn", "0"))
             if sum(slices.values()) + rest != amount:
                 found.append(f"{where}: its parts are not {amount}")
+            if "grant" in data:  # for what no grant could take back
+                grants.setdefault(data["grant"]["id"], Decimal(0))
             for grant, part in slices.items():
                 grants[grant] -= part - taken[grant]
-                if part < taken[grant]:
+                if amount >= 0 and part < taken[grant]:
                     found.append(f"{where}: captures more of {grant} than it debits")
                 if grants[grant] < 0:
                     found.append(f"{where}: grant {grant} is below zero")
@@ -128,6 +147,9 @@ def _customer_wrongs(
         return [*found, f"{customer} has entries and no row"]
     wallet = json.loads(row)
     found += _open_holds_wrongs(customer, wallet, open_holds, holds)
+    rows = {(row["counter"], row.get("starts_at")): row["quantity"] for row in running_rows}
+    if rows != runs:
+        found.append(f"{customer}: the rows say {rows}, the journal {runs}")
     return found + _row_wrongs(customer, wallet, len(entries), digest, totals, grants, holds)
 
 

@@ -177,9 +177,9 @@ class RunningFacts(Record):
     closes_at: Timestamp | None = Field(
         default=None, description="When no event of the period is accepted any more"
     )
+    first: bool = Field(default=False, description="Use of the period")
     before: Rational = "0"
     after: Rational = "0"
-    charged: Amount = Field(default="0", description="In the period, after the entry")
     meter: Name | None = None
     latest_at: Timestamp | None = Field(default=None, description="Of what `latest` counts")
     key: Digest | None = Field(

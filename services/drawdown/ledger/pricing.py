@@ -95,6 +95,7 @@ class Place(Value, frozen=True):
             starts_at=None if life else moment(self.starts_ms),
             ends_at=None if life else moment(self.ends_ms),
             closes_at=None if life else moment(self.ends_ms + CLOSES_AFTER_MS),
+            first=self.row is None,
             before=rational_text(self.quantity),
             after=rational_text(after),
             meter=use.meter,
