@@ -140,7 +140,8 @@ SERIES: list[tuple[dict[str, Any], dict[str, Any], list[Any], list[str]]] = [
     # price, meter, units of each use (or data), the charges
     ({"model": "graduated", "quantity": "units", "tiers": TIERS}, {}, [5, 5, 1, 20, 0],
      ["5", "5", "0.5", "7.25", "0"]),
-    ({"model": "graduated", "quantity": "units", "tiers": TIERS}, {}, ["9.5", "1"], ["9.5", "0.75"]),
+    ({"model": "graduated", "quantity": "units", "tiers": TIERS}, {}, ["9.5", "1"],
+     ["9.5", "0.75"]),
     ({"model": "graduated", "quantity": "units", "tiers": [
         {"up_to": "10", "price": "1", "fee": "3"}, {"price": "0.5", "fee": "4"}]}, {},
      [0, 1, 9, 1, 1], ["0", "4", "9", "4.5", "0.5"]),
@@ -175,9 +176,10 @@ SERIES: list[tuple[dict[str, Any], dict[str, Any], list[Any], list[str]]] = [
      [{"wallet": w} for w in ("a", "b", "a", "c", "c", "d")], ["0", "0", "0", "1", "0", "1"]),
     ({"model": "allowance", "quantity": "wallets", "included": "2", "price": "1"},
      {"fields": {}, "unique": {"wallets": "wallet"}}, [{"other": "a"}], ["unpriced"]),
-    ({"model": "outcome", "key": "task", "price": "0.99", "included": 1}, {"fields": {}},
+    ({"model": "outcome", "key": "task", "price": "0.99", "included": "1"}, {"fields": {}},
      [{"task": t} for t in ("a", "a", "b", "b", "c")], ["0", "0", "0.99", "0", "0.99"]),
-    ({"model": "outcome", "key": "task", "price": "0.99"}, {"fields": {}}, [{"units": 1}], ["unpriced"]),
+    ({"model": "outcome", "key": "task", "price": "0.99"}, {"fields": {}}, [{"units": 1}],
+     ["unpriced"]),
     ({"model": "outcome", "key": "task", "price": "0.99",
       "undo": {"dimension": "state", "value": "reopened"}}, {"fields": {}},
      [{"task": "a"}, {"task": "a", "state": "reopened"}, {"task": "a", "state": "reopened"},
@@ -367,7 +369,7 @@ def test_an_estimate_that_would_give_back_needs_nothing() -> None:
 def test_an_outcome_is_undone_exactly_in_the_period_it_happens_in() -> None:
     undo = {"dimension": "state", "value": "reopened"}
     till = till_of(
-        {"model": "outcome", "key": "task", "price": "0.99", "included": 1, "undo": undo},
+        {"model": "outcome", "key": "task", "price": "0.99", "included": "1", "undo": undo},
         meter={"fields": {}},
     )
     assert charges(till, {"task": "a"}, {"task": "b"}) == ["0", "0.99"]

@@ -80,7 +80,7 @@ def test_6_intercom_fin() -> None:
         "model": "outcome",
         "key": "conversation",
         "price": "0.99",
-        "included": 50,
+        "included": "50",
         "undo": {"dimension": "state", "value": "reopened"},
     }
     till = Till(

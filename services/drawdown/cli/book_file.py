@@ -17,16 +17,10 @@ from pydantic_core import ErrorDetails
 from drawdown.events.base import NAME
 from drawdown.events.numbers import plain_text
 from drawdown.events.pricebook import PriceBook
-from drawdown.events.pricemodels import MODELS
+from drawdown.events.pricemodels import DECIMAL_FIELDS, MODELS
 from drawdown.ledger.book import BookError
 
-TEXTS: Final = frozenset(
-    {
-        *("price", "prices", "thresholds", "fee", "fixed", "min", "max", "percent"),
-        *("basis_points", "unit", "factor", "amount", "default", "up_to", "over", "size"),
-        *("minimum", "increment"),
-    }
-)
+TEXTS: Final = DECIMAL_FIELDS
 """Fields below which a number is exact decimal text, even if it is written without a point."""
 NESTED_MAX: Final = 20
 PROBLEMS_MAX: Final = 20

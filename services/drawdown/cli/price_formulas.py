@@ -260,7 +260,7 @@ def _once(price: Any, count: Fraction) -> list[Line]:
 
 
 def _outcomes(price: Any, count: Fraction) -> list[Line]:
-    above = max(count - price.included, Fraction(0))
+    above = max(count - Fraction(price.included), Fraction(0))
     return [_line(f"{price.key} above {price.included}", above, price.price)]
 
 

@@ -86,7 +86,7 @@ class _Before:
             sequence=0,
         )
 
-    def identity(self, key: bytes) -> bytes | None:
+    def identity(self, key: bytes) -> bytes | None:  # noqa: ARG002
         return None
 
 

@@ -241,7 +241,7 @@ class Outcome(Running):
     model: Literal["outcome"] = "outcome"
     key: Name
     price: PriceText
-    included: Annotated[int, Field(ge=0, le=10**15)] = 0
+    included: QuantityBound = "0"
     undo: Undo | None = None
 
 
@@ -309,3 +309,11 @@ MODELS: tuple[str, ...] = (
     "commitment",
 )
 """The names a file gives them."""
+DECIMAL_FIELDS: frozenset[str] = frozenset(
+    {
+        *("price", "prices", "thresholds", "fee", "fixed", "min", "max", "percent"),
+        *("basis_points", "unit", "factor", "amount", "default", "up_to", "over", "size"),
+        *("minimum", "increment", "included"),
+    }
+)
+"""Fields of a price book at which, or right below which, a number is exact decimal text."""

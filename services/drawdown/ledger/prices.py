@@ -311,7 +311,7 @@ def _running(terms: Terms, counter: Counter, curve: Curve, *, falls: bool = Fals
 
 
 def _outcome(terms: Terms, price: Outcome, meter: Meter) -> OutcomeRate:
-    free = [_Tier(up_to=str(price.included))] if price.included else []
+    free = [_Tier(up_to=price.included)] if bound(price.included) else []
     paid = _Tier(price=price.price)
     curve = tiers_of(terms, [*free, paid], whole=False, upper=False, fee_at_zero=False)
     undo = None if price.undo is None else (price.undo.dimension, price.undo.value)
