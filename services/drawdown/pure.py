@@ -415,6 +415,15 @@ def _exact(value: Any, path: tuple[str, ...]) -> Any:
         return {name: _exact(item, (*path, str(name))) for name, item in value.items()}
     if isinstance(value, list | tuple):
         return [_exact(item, (*path, str(place))) for place, item in enumerate(value)]
-    if isinstance(value, Decimal) or (type(value) is int and DECIMAL_FIELDS & set(path[-2:])):
+    if isinstance(value, Decimal) or (type(value) is int and _is_decimal(path)):
         return plain_text(value)
     return value
+
+
+def _is_decimal(path: tuple[str, ...]) -> bool:
+    """Whether a number of a book stands where there is decimal text."""
+    return bool(path) and (path[-1] in DECIMAL_FIELDS or bool(TEXT_MAPS & set(path[:-1])))
+
+
+TEXT_MAPS: Final = frozenset({"prices", "thresholds"})
+"""Below these, every number is."""

@@ -8,6 +8,7 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Annotated, Final
 
+import msgspec
 import typer
 
 from drawdown.cli import given
@@ -365,7 +366,7 @@ def _text(file: Path) -> str:
 
 def _write(file: Path, book: PriceBook) -> None:
     """One rate to a line: two versions can be compared."""
-    parts = book.model_dump(mode="json", exclude_defaults=True)
+    parts = msgspec.to_builtins(to_struct(book))  # with the models' names, without defaults
     lines = []
     for name, value in parts.items():
         if isinstance(value, list):
