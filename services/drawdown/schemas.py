@@ -52,7 +52,7 @@ from drawdown.events.pricebook import (
     RateRecord,
 )
 from drawdown.events.reasons import MEANINGS
-from drawdown.events.rows import HoldRow, WalletRow
+from drawdown.events.rows import HoldRow, RunningRow, SeenRow, WalletRow
 from drawdown.events.settings import ApiKey, CustomerToken
 from drawdown.events.structs import UNION_TAGS
 from drawdown.events.usage import UsageEvent
@@ -83,7 +83,7 @@ RECORDS: Final[Mapping[Topic, Mapping[str, type[BaseModel]]]] = {
     },
     SETTINGS: {"api-key": ApiKey, "customer-token": CustomerToken},
     BALANCE_CHANGES: {"entry": Entry},
-    BALANCES: {"wallet": WalletRow, "hold": HoldRow},
+    BALANCES: {"wallet": WalletRow, "hold": HoldRow, "running": RunningRow, "seen": SeenRow},
     DECISIONS: {"decision": Decision},
     LOW_BALANCE: {"low-balance": LowBalance},
     NOTIFICATIONS: {"notice": Notice},
