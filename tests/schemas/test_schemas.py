@@ -30,6 +30,8 @@ from drawdown.events.catalogue import (
     Topic,
 )
 from drawdown.events.codec import encode
+from drawdown.events.pricebook import Meter, Rate
+from drawdown.events.pricemodels import Outcome
 from drawdown.events.reasons import MEANINGS, Reason
 
 DOCUMENTS = schemas.documents()
@@ -122,6 +124,14 @@ def test_the_readme_has_every_topic_and_reason() -> None:
 def desk() -> Desk:
     """A wallet's life with a record of every kind in it."""
     desk = Desk()
+    outcome = Outcome(key="task", price="1")
+    desk.publish(
+        book(
+            "v1-outcomes",
+            meters=[*book().meters, Meter(id="fin", event_types=["fin"])],
+            rates=[*book().rates, Rate(id="fin", meter="fin", asset="USD", price=outcome)],
+        )
+    )
     desk.publish(book("v2", rates=[]), moment(START_MS + 30 * DAY_S * 1000))
     desk.start()
     desk.grant(
@@ -142,6 +152,7 @@ def desk() -> Desk:
     desk.use("ada", output="1.7e6", input=0)
     desk.use("ada", output=1_000_000, reasoning=5)
     desk.use("ada", images="2.5")
+    desk.event("gus", {"task": "t"}, type="fin")
     desk.event("ada", {"model": "unheard of", "input": 1})
     desk.event("ada", {"input": -1, "model": "gpt-5"})
     desk.authorize("ada", estimate={"quantities": {"input": 5, "output": "0.5"}})

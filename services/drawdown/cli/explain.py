@@ -354,6 +354,14 @@ def _show_usage(explained: Explained) -> None:
     if commit is not None:
         effect = f", in effect {_from(since(timestamp_text(commit.effective_at)))}"
     show(f"price       book {price.get('book')} (price-book@{price.get('book_offset')}){effect}")
+    running = explained.data.get("running")
+    if running:
+        start = running.get("starts_at")
+        period = "for life" if start is None else f"from {time_text(start)}"
+        show(
+            f"period      {period}: {running.get('before', '0')} before,"
+            f" {running.get('after', '0')} after ({running['counter']})"
+        )
     if price.get("unpriced"):
         show(f"            no price: {price['unpriced']}; recorded, to be priced later")
     if explained.price is not None:

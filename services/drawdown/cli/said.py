@@ -61,8 +61,8 @@ def entry_about(entry: Json) -> str:
     running = data.get("running")
     if running:
         since = running.get("starts_at", "")[:10]
-        said = f"counter {running['counter']}" + (f" from {since}" if since else "")
-        return "  ".join(filter(None, (said, data.get("reason"))))
+        counter = f"counter {running['counter']}" + (f" from {since}" if since else "")
+        return "  ".join(filter(None, (counter, data.get("reason"))))
     grant = data.get("grant")
     if grant:
         return "  ".join(filter(None, (grant["category"], grant["id"], data.get("reason"))))
