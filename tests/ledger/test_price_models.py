@@ -406,6 +406,15 @@ def test_a_commitment_is_trued_up_at_the_end_of_its_period_and_pays_what_comes_l
     check(till)
 
 
+def test_a_true_up_tells_of_a_low_balance_and_may_overdraw() -> None:
+    till = till_of(COMMITMENT, grant="900", thresholds={"USD": ["100"]})
+    charged(till, units=700)
+    (fired,) = till.tick(NOW + 17 * DAY)
+    assert [crossing.threshold for crossing in fired.crossed] == [100 * 10**12]
+    assert (fired.overdrawn, till.balance("ada")) == (100 * 10**12, "-100")
+    check(till)
+
+
 def test_a_commitment_that_was_used_up_needs_no_true_up() -> None:
     till = till_of(COMMITMENT, grant="5000")
     charged(till, units=1300)

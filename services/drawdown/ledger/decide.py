@@ -104,7 +104,10 @@ def decide_timer(rows: Rows, key: str, books: Books, now: Moment) -> Decided:
     if isinstance(row, Running):
         owner = rows.row(row.customer)
         sealed = ended_period(owner, row, _reporting(books, now), now)
-        return Decided((sealed,), overdrawn=sealed.entry.overdrawn, wallet=owner)
+        entry = sealed.entry
+        spent = entry.amount - entry.overdrawn  # nothing, where the period is only closed
+        crossed = crossings(owner, books.at(now.at_ms), row.asset, spent, now.at_ms)
+        return Decided((sealed,), crossed=crossed, overdrawn=entry.overdrawn, wallet=owner)
     if isinstance(row, Hold):
         owner = rows.row(row.customer)
         return Decided((expired(owner, row, now),), wallet=owner)
