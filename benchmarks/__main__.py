@@ -9,7 +9,10 @@ from pathlib import Path
 BENCHMARKS = {
     "throughput": "usage events per second of one settlement process, lag, memory",
     "authorize": "milliseconds to a durable allow with a hold, over Kafka and through the gateway",
+    "recovery": "seconds from a kill, a restart or an empty store to the next decision",
+    "replay": "entries a second of one process: rebuilding rows, and deciding everything again",
     "ledger": "microseconds per decision, pure, without Kafka",
+    "faults": "what stays true while everything fails: 25 invariants, and a report",
 }
 
 

@@ -5,11 +5,12 @@
 One broker, one settlement process, one gateway, the load in other processes, all on this machine.
 `p50_ms`/`p99_ms`: `--rate` authorizations with holds a second over the Kafka path (commands ->
 decisions, read_committed) beside `--usage` usage events a second. `ratio_to_empty_*`: the same rate
-alone, to an echo that decides nothing over topics just like ours with one transaction per turn
-(`benchmarks/echo.py`), medians of `--runs` runs interleaved with it. `backlog_p99_ratio`: while
-`--backlog` usage events are worked off, to without. `gateway_added_ms_p50`: through the gateway at
-200 a second, to over Kafka. `max_rate_per_second`: the highest rate tried at which no answer was
-lost and p99 stayed below half a second. Holds are left open: they expire after 15 minutes.
+alone, to an echo that decides nothing over topics just like ours with one transaction per turn and
+as many records of the same size (`benchmarks/echo.py`), medians of `--runs` runs interleaved with
+it. `backlog_p99_ratio`: while `--backlog` usage events are worked off, to without.
+`gateway_added_ms_p50`: through the gateway at 200 a second, to over Kafka. `max_rate_per_second`:
+the highest rate tried at which no answer was lost and p99 stayed below half a second. Holds are
+left open: they expire after 15 minutes.
 
 `peers`: Postgres and Redis doing check-and-hold (`benchmarks/peers.py`) at the same rate, from as
 many wallets, with nothing beside them: to be read next to `alone_*`. One that is not installed is
@@ -56,6 +57,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument(
         "--seconds", type=float, default=8, help="of each run, the first is not counted"
     )
+    parser.add_argument("--warm-up", type=float, default=120, help="seconds, before the first run")
     parser.add_argument("--rate", type=int, default=1_000, help="authorizations a second")
     parser.add_argument("--usage", type=int, default=10_000, help="usage events a second beside it")
     parser.add_argument("--backlog", type=int, default=1_000_000, help="0: no backlog run")
@@ -105,7 +107,7 @@ class Bench:
     def run(self) -> dict[str, Any]:
         """All of it; every median is of `--runs` runs."""
         world, told = self._world, self._told
-        made = [NewTopic(name, PARTITIONS, 1) for name in (echo.COMMANDS, echo.DECISIONS)]
+        made = [NewTopic(name, PARTITIONS, 1) for name in echo.TOPICS]
         admin = world.cluster.admin()  # kept: without it its futures fail
         for future in admin.create_topics(made).values():
             future.result(15)
@@ -114,10 +116,7 @@ class Bench:
         grants = load(world, "grants", "--customers", str(told.customers))
         world.until(lambda: world.debits() >= told.customers, "wallets", 600)
         grants.wait()
-        say("warm-up")
-        for _ in range(2):
-            self.ours(told.rate)
-            self.http(GATEWAY_RATE)
+        self.warm_up()
         self._lost = 0
         result: dict[str, Any] = {"machine": machine(), "runs": told.runs}
         alone, empty = self.beside_empty()
@@ -144,6 +143,16 @@ class Bench:
             result["backlog_p99_ratio"] = round(behind.p99 / result["alone_p99_ms"], 2)
             result["lost"] = self._lost
         return result
+
+    def warm_up(self) -> None:
+        """A cold JVM compiles for a minute or two, and a transaction takes three times as long."""
+        until = time.monotonic() + self._told.warm_up
+        say("warm-up")
+        with echoing(self._world):
+            while time.monotonic() < until:
+                self.ours(self._told.rate)
+                self.echo(self._told.rate)
+                self.http(GATEWAY_RATE)
 
     def beside_empty(self) -> tuple[list[Measured], list[Measured]]:
         """Ours and the empty decision, in turns."""

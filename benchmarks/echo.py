@@ -1,8 +1,10 @@
 """The peer of the authorize benchmark: an empty decision, over topics just like ours.
 
-Takes what stands on its commands topic, answers each record on its decisions topic, and commits
-both with the offsets in one transaction per turn - and decides nothing: no decoding, no rows, no
-price, no store. It is what a durable answer through Kafka costs at least from Python.
+Takes what stands on its commands topic and writes for each record what a hold writes - an entry,
+two rows and the answer, bytes of the same length - and commits all of it with the offsets in one
+transaction per turn. And decides nothing: no decoding, no rows, no price, no store. It is what a
+durable decision that changes something costs at least, over Kafka and from Python; of the
+transaction's time most goes into the number of partitions it touches.
 """
 
 from __future__ import annotations
@@ -20,6 +22,13 @@ from drawdown.stream.kafka import KafkaCluster
 
 COMMANDS = "echo.commands"
 DECISIONS = "echo.decisions"
+JOURNAL = "echo.balance-changes"
+ROWS = "echo.balances"
+TOPICS = (COMMANDS, DECISIONS, JOURNAL, ROWS)
+ENTRY = b"e" * 986
+WALLET = b"w" * 498
+HOLD = b"h" * 320
+"""As long as those of an authorization that holds."""
 TURN_MAX = 2_000
 
 
@@ -46,10 +55,11 @@ def run(bootstrap: str, stop: threading.Event) -> None:
         offsets: dict[int, int] = {}
         producer.begin_transaction()
         for message in messages:
-            partition = message.partition()
-            producer.produce(
-                DECISIONS, message.value(), message.key(), partition, headers=message.headers()
-            )
+            partition, key = message.partition(), message.key()
+            producer.produce(JOURNAL, ENTRY, key, partition)
+            producer.produce(ROWS, WALLET, key, partition)
+            producer.produce(ROWS, HOLD, b"%s/%d" % (key, message.offset()), partition)
+            producer.produce(DECISIONS, message.value(), key, partition, headers=message.headers())
             offsets[partition] = message.offset() + 1
         producer.send_offsets_to_transaction(
             [TopicPartition(COMMANDS, p, offset) for p, offset in offsets.items()],

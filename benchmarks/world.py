@@ -61,26 +61,36 @@ class World:
         self._kafka.stop()
         self._folder.cleanup()
 
-    def start(self, name: str) -> None:
-        """Start a service and wait until it is ready."""
+    def start(self, name: str, service: str | None = None, *, ready: bool = True) -> None:
+        """Start a service, as an instance of that name where it is not the only one, and wait until
+        it is ready."""
+        service = service or name
         port = self._ports.take_free(None)
         environment = {
             **os.environ,
             "KAFKA_BOOTSTRAP_SERVERS": self.bootstrap,
             "DRAWDOWN_HOME": str(self.home),
             "DRAWDOWN_ENVIRONMENT": ENVIRONMENT.name,
-            f"DRAWDOWN_{name.upper()}_PORT": str(port),
+            "DRAWDOWN_INSTANCE": "0" if service == name else name,
+            f"DRAWDOWN_{service.upper()}_PORT": str(port),
         }
         self._ports.release()
-        with (self.home / f"{name}.log").open("wb") as log:
+        with (self.home / f"{name}.log").open("ab") as log:
             self._children[name] = subprocess.Popen(
-                [sys.executable, "-P", "-m", "drawdown.cli.main", name],
+                [sys.executable, "-P", "-m", "drawdown.cli.main", service],
                 env=environment,
                 stdout=log,
                 stderr=log,
             )
         self._addresses[name] = f"http://127.0.0.1:{port}"
-        self.until(lambda: health(self._addresses[name]) == READY, f"{name} ready", 300)
+        if ready:
+            self.until(lambda: health(self._addresses[name]) == READY, f"{name} ready", 300)
+
+    def kill(self, name: str) -> None:
+        """SIGKILL."""
+        child = self._children.pop(name)
+        child.kill()
+        child.wait()
 
     def stop(self, name: str) -> None:
         child = self._children.pop(name)

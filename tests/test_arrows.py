@@ -41,11 +41,15 @@ MAY_IMPORT = {
     # The pages show what the query service has, and are served by it.
     "query": SHARED | {"portal"},
     "portal": SHARED | {"query"},
+    # What was rejected is judged by settlement's own rules before it is sent again.
+    "deadletters": SHARED | {"settlement"},
     "rollups": SHARED,
     "notify": SHARED,
+    # Decides again what settlement decided, by its very code.
+    "replay": SHARED | {"settlement"},
     # Fronts: nobody imports them but each other.
     "demo": SHARED | SERVICES | {"cli", "broker", "client"},
-    "cli": SHARED | SERVICES | {"demo", "broker", "client", "schemas"},
+    "cli": SHARED | SERVICES | {"demo", "broker", "client", "deadletters", "replay", "schemas"},
     "schemas": SHARED | SERVICES,
 }
 

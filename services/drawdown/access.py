@@ -176,7 +176,7 @@ class Settings:
                 continue
             error_ = message.error()
             if error_ is None:
-                self._take(cast(bytes, message.key()), message.value())
+                self._take(message.key() or b"", message.value())
             elif error_.code() == KafkaError._PARTITION_EOF:
                 self.caught_up.set()
         self._consumer.close()

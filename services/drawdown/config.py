@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from drawdown.events.catalogue import Environment
+
+FAULTS: Final = "faults"
+"""How the name of an environment begins in which processes may be told to die."""
 
 
 class ConfigError(Exception):
@@ -46,7 +49,20 @@ class Config(BaseSettings):
     gateway_port: int = Field(default=8791, ge=0, le=65535)
     query_port: int = Field(default=8792, ge=0, le=65535)
     cache_mib: int = Field(default=64, ge=1, description="Settlement: decoded rows kept in memory")
+    snapshot_url: str | None = Field(
+        default=None,
+        description="Where snapshots of stores are: a path or an fsspec URL; settlement takes them"
+        " there and restores from there",
+    )
+    snapshot_every_s: int = Field(
+        default=3600, ge=1, description="Settlement: between two snapshots of a partition"
+    )
+    snapshot_keep: int = Field(default=3, ge=1, description="Snapshots kept of each partition")
     log_level: str = "INFO"
+    crash_at: str | None = Field(
+        default=None,
+        description="Settlement: die at a point of the loop; environments faults* only",
+    )
     gateway: str | None = Field(
         default=None, description="Commands: URL of the gateway; default the one `up` started"
     )
@@ -70,6 +86,15 @@ class Config(BaseSettings):
         if value.upper() not in levels:
             raise ValueError(f"use one of {', '.join(levels)}")
         return value.upper()
+
+    @field_validator("crash_at")
+    @classmethod
+    def _crash_at(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None and not str(info.data.get("environment")).startswith(FAULTS):
+            raise ValueError(
+                f"processes die on purpose only in an environment named {FAULTS}*; unset it"
+            )
+        return value
 
     @property
     def topics(self) -> Environment:

@@ -58,13 +58,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, tzinfo
 from decimal import Decimal
 from typing import Any, Final
 
 from pydantic import TypeAdapter, ValidationError
 
 from drawdown.events.base import EPOCH, Timestamp, at_text, milliseconds, moment
+from drawdown.events.calendar import ZoneError, zone_named
 from drawdown.events.codec import RecordError, decode_command, decode_usage, encode, encode_numbers
 from drawdown.events.numbers import amount_text, plain_text, rational_of
 from drawdown.events.pricebook import CommitRecord, PriceBook
@@ -181,7 +182,7 @@ class Ledger:
     def __init__(self, book: Mapping[str, Any] | Book, *, at: Time) -> None:
         """`book` is in effect from the beginning of time. Raises BookError."""
         self.at_ms = _ms(at)
-        self._books = Books([book if isinstance(book, Book) else load(book)])
+        self._books = Books([book if isinstance(book, Book) else load(book)], _zone)
         self._rows: dict[str, Row | None] = {}
         self._identities: dict[bytes, bytes] = {}
         self._journal: list[bytes] = []
@@ -397,6 +398,14 @@ class _Used:
 
     def identity(self, key: bytes) -> bytes | None:  # noqa: ARG002 - the rows a decision reads
         """Nothing is remembered."""
+        return None
+
+
+def _zone(name: str) -> tzinfo | None:
+    """A time zone by its IANA name; None where there is none."""
+    try:
+        return zone_named(name)
+    except ZoneError:
         return None
 
 

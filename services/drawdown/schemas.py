@@ -39,8 +39,27 @@ from drawdown.events.catalogue import (
     Environment,
     Topic,
 )
-from drawdown.events.commands import Authorize, Capture, Extend, Grant, Release, SetTerms
-from drawdown.events.deadletters import HEADER_PREFIX, DeadLetterHeaders
+from drawdown.events.commands import (
+    Adjust,
+    Authorize,
+    Capture,
+    Convert,
+    Extend,
+    Grant,
+    Release,
+    Reverse,
+    SetState,
+    SetTerms,
+    Void,
+)
+from drawdown.events.deadletters import (
+    ACCEPT_LATE,
+    HEADER_PREFIX,
+    REDRIVEN,
+    REDRIVEN_FROM,
+    DeadLetterHeaders,
+    Redriven,
+)
 from drawdown.events.decisions import Decision
 from drawdown.events.entries import Entry
 from drawdown.events.notices import LowBalance, Notice
@@ -52,7 +71,7 @@ from drawdown.events.pricebook import (
     RateRecord,
 )
 from drawdown.events.reasons import MEANINGS
-from drawdown.events.rows import HoldRow, RunningRow, SeenRow, WalletRow
+from drawdown.events.rows import HoldRow, ReversedRow, RunningRow, SeenRow, WalletRow
 from drawdown.events.settings import ApiKey, CustomerToken
 from drawdown.events.structs import UNION_TAGS
 from drawdown.events.usage import UsageEvent
@@ -74,6 +93,11 @@ RECORDS: Final[Mapping[Topic, Mapping[str, type[BaseModel]]]] = {
         "extend": Extend,
         "grant": Grant,
         "set-terms": SetTerms,
+        "void": Void,
+        "adjust": Adjust,
+        "reverse": Reverse,
+        "convert": Convert,
+        "set-state": SetState,
     },
     PRICE_BOOK: {
         "asset": AssetRecord,
@@ -83,7 +107,13 @@ RECORDS: Final[Mapping[Topic, Mapping[str, type[BaseModel]]]] = {
     },
     SETTINGS: {"api-key": ApiKey, "customer-token": CustomerToken},
     BALANCE_CHANGES: {"entry": Entry},
-    BALANCES: {"wallet": WalletRow, "hold": HoldRow, "running": RunningRow, "seen": SeenRow},
+    BALANCES: {
+        "wallet": WalletRow,
+        "hold": HoldRow,
+        "running": RunningRow,
+        "seen": SeenRow,
+        "reversed": ReversedRow,
+    },
     DECISIONS: {"decision": Decision},
     LOW_BALANCE: {"low-balance": LowBalance},
     NOTIFICATIONS: {"notice": Notice},
@@ -93,9 +123,11 @@ RECORDS: Final[Mapping[Topic, Mapping[str, type[BaseModel]]]] = {
 
 FILES: Final[Mapping[str, type[BaseModel]]] = {
     "dead-letters/headers": DeadLetterHeaders,
+    "dead-letters/redriven": Redriven,
     "price-book-file": PriceBook,
 }
-"""What is no value on a topic: the headers of a dead letter, the price book as people write it."""
+"""What is no value of a topic's only kind: the headers of a dead letter, and what says that one was
+sent again; the price book as people write it."""
 
 KEYS: Final[Mapping[Topic, str]] = {
     PRICE_BOOK: "The version",
@@ -112,10 +144,15 @@ _ANSWERED: Final = {
 _SENT: Final = {
     "actor": "Id of the API key it came in by",
     **_ANSWERED,
+    REDRIVEN_FROM: "`partition:offset` of the dead letter it was, where an operator sent it again",
     "drawdown-forwarded-from": "`partition:offset` it first stood at, on a partition not its key's",
 }
 HEADERS: Final[Mapping[Topic, Mapping[str, str]]] = {
-    USAGE_EVENTS: _SENT,
+    USAGE_EVENTS: {
+        **_SENT,
+        ACCEPT_LATE: "The operator who wants it booked however old it is, who has looked that it"
+        " was not booked before; for nobody else to set",
+    },
     COMMANDS: _SENT,
     DECISIONS: _ANSWERED,
 }
@@ -234,6 +271,23 @@ def _messages(topic: Topic) -> dict[str, Any]:
         key = {**TypeAdapter(CustomerId).json_schema(), **key}
     bound = {"bindings": {"kafka": {"key": key, "bindingVersion": "0.5.0"}}}
     if topic is DEAD_LETTERS:
+        redriven = {
+            "name": "redriven",
+            "summary": _summary(Redriven),
+            "contentType": "application/json",
+            "payload": {"$ref": "./dead-letters/redriven.json"},
+            "headers": {
+                "type": "object",
+                "properties": {
+                    REDRIVEN: {
+                        "type": "string",
+                        "description": "`partition:offset` of the dead letter",
+                    }
+                },
+                "required": [REDRIVEN],
+            },
+            **bound,
+        }
         return {
             "dead-letter": {
                 "name": "dead-letter",
@@ -242,7 +296,8 @@ def _messages(topic: Topic) -> dict[str, Any]:
                 "contentType": "application/octet-stream",
                 "headers": _dead_letter_headers(),
                 **bound,
-            }
+            },
+            "redriven": redriven,
         }
     messages = {}
     for name, model in RECORDS[topic].items():
@@ -348,7 +403,7 @@ def _kept(topic: Topic) -> str:
 
 def _records(topic: Topic) -> str:
     if topic is DEAD_LETTERS:
-        return "any; [headers](dead-letters/headers.json)"
+        return "any; [headers](dead-letters/headers.json); [redriven](dead-letters/redriven.json)"
     return ", ".join(f"[{name}]({topic.name}/{name}.json)" for name in RECORDS[topic])
 
 

@@ -10,8 +10,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from drawdown.stream.loop import UNEXPECTED
+
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
+PACKAGE = ROOT / "services" / "drawdown"
 LOCKS = ("requirements.lock", "requirements-test.lock")
 
 
@@ -63,9 +66,9 @@ def test_the_compose_file_has_kafka_and_every_service_that_exists() -> None:
 
 def test_the_runbook_has_an_entry_for_every_rule_that_stops_a_partition() -> None:
     runbook = (DEPLOY / "runbook.md").read_text()
-    rules = _rules("ledger/evolve.py") | _rules("stream/recovery.py")
-    assert len(rules) >= 8
-    assert [rule for rule in sorted(rules) if f"### {rule}\n" not in runbook] == []
+    rules = {rule for path in sorted(PACKAGE.rglob("*.py")) for rule in _rules(path)}
+    assert rules >= {"digest-chain", "hold-states", "journal-follows", "input-deleted"}
+    assert [rule for rule in sorted(rules | {UNEXPECTED}) if f"### {rule}\n" not in runbook] == []
 
 
 def test_the_readme_begins_with_two_lines_to_paste() -> None:
@@ -88,12 +91,19 @@ def _source(path: str) -> str:
     return (ROOT / "services" / "drawdown" / path).read_text()
 
 
-def _rules(path: str) -> set[str]:
-    """The first argument of every error that names a rule."""
+def _rules(path: Path) -> set[str]:
+    """The first argument of every error that names a rule, and the rules that classes have."""
     found = set()
-    for node in ast.walk(ast.parse(_source(path))):
+    for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
             named = node.func.id in ("BrokenInvariantError", "RecoveryError")
             if named and isinstance(node.args[0], ast.Constant):
                 found.add(str(node.args[0].value))
+        elif isinstance(node, ast.ClassDef):
+            rules = [n for n in node.body if isinstance(n, ast.Assign) and _is_rule(n)]
+            found |= {str(ast.literal_eval(n.value)) for n in rules}
     return found
+
+
+def _is_rule(assigned: ast.Assign) -> bool:
+    return ast.unparse(assigned.targets[0]) == "rule"

@@ -9,8 +9,20 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
-from drawdown.events.commands import Authorize, Capture, Extend, Grant, Release, SetTerms
-from drawdown.events.deadletters import DeadLetterHeaders
+from drawdown.events.commands import (
+    Adjust,
+    Authorize,
+    Capture,
+    Convert,
+    Extend,
+    Grant,
+    Release,
+    Reverse,
+    SetState,
+    SetTerms,
+    Void,
+)
+from drawdown.events.deadletters import DeadLetterHeaders, Redriven
 from drawdown.events.decisions import Decision
 from drawdown.events.entries import Entry
 from drawdown.events.notices import LowBalance, Notice
@@ -121,8 +133,57 @@ SAMPLES: Final[list[tuple[type[BaseModel], dict[str, Any]]]] = [
             "cost_basis": "0.01",
             "reason": "top-up",
             "metadata": {"invoice": "17"},
+            "recurrence": {
+                "every": "month",
+                "count": 3,
+                "anchor": AT,
+                "zone": "Europe/Berlin",
+                "mode": "reset",
+                "rollover": {"min": "1", "max": "5", "cycles": 1},
+                "cycles": 12,
+            },
         },
     ),
+    (Void, {**COMMAND, "type": "void", "grant_id": "g1", "keep": True, "reason": "fraud"}),
+    (
+        Adjust,
+        {
+            **COMMAND,
+            "type": "adjust",
+            "asset": "USD",
+            "amount": "2.5",
+            "reason": "goodwill",
+            "grant_id": "g9",
+            "category": "paid",
+            "cost_basis": "0.5",
+            "expires_at": "2028-01-15T08:00:00Z",
+            "metadata": {"ticket": "17"},
+        },
+    ),
+    (
+        Reverse,
+        {
+            **COMMAND,
+            "type": "reverse",
+            "entry": {"specversion": "1.0", "data": {"sequence": 7}},
+            "reason": "refund",
+            "gone": "lapse",
+            "keep_cost": True,
+        },
+    ),
+    (
+        Convert,
+        {
+            **COMMAND,
+            "type": "convert",
+            "asset": "USD",
+            "amount": "5",
+            "to": "credit",
+            "grant_id": "g8",
+            "reason": "asked for",
+        },
+    ),
+    (SetState, {**COMMAND, "type": "set_state", "state": "suspended", "reason": "unpaid"}),
     (
         SetTerms,
         {
@@ -133,6 +194,7 @@ SAMPLES: Final[list[tuple[type[BaseModel], dict[str, Any]]]] = [
             "capture_policy": "cap",
             "outage": {"mode": "open", "amount": "5", "asset": "USD"},
             "holds_max": 10,
+            "drawdown": "orb",
             "reason": "",
         },
     ),
@@ -202,6 +264,7 @@ SAMPLES: Final[list[tuple[type[BaseModel], dict[str, Any]]]] = [
                     "offset": 7,
                     "timer": "expiry",
                     "due_at": AT,
+                    "accepted_late_by": "ops",
                 },
                 "actor": "k1",
                 "source": "gateway",
@@ -421,6 +484,18 @@ SAMPLES: Final[list[tuple[type[BaseModel], dict[str, Any]]]] = [
             "partition": 1,
             "offset": 2,
             "appended_at": AT,
+        },
+    ),
+    (
+        Redriven,
+        {
+            "partition": 1,
+            "offset": 2,
+            "topic": "usage-events",
+            "sent_to": 3,
+            "at": AT,
+            "by": "ops",
+            "accept_late": True,
         },
     ),
 ]

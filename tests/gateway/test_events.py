@@ -275,6 +275,20 @@ def test_what_only_the_price_book_can_tell_is_a_dead_letter(live: Live) -> None:
     assert balance(live, customer) == "468"
 
 
+def test_nobody_can_have_late_usage_booked_over_http(live: Live) -> None:
+    """The header that an operator's redrive sets on the topic is no header of this door."""
+    customer = granted(live)
+    event = {**live.event(customer), "time": "2020-01-01T00:00:00Z"}
+    for name in ("drawdown-accept-late", "ce-drawdown-accept-late"):
+        assert post(live, event, {**PLAIN, name: "eve"}).status_code == 202
+    live.use(customer)
+    assert balance(live, customer) == "468"
+    found = live.records(DEAD_LETTERS)
+    letters = [headers for value, headers in found if value["id"] == event["id"]]
+    assert [headers["drawdown-reason"] for headers in letters] == ["too_late"] * 2
+    assert not any("drawdown-accept-late" in headers for headers in letters)
+
+
 @pytest.mark.parametrize(
     "media", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "x"]
 )

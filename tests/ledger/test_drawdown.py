@@ -8,10 +8,74 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.support.till import DAY, START_MS, Till
+from tests.support.till import DAY, START_MS, Till, price_book
+
+from drawdown.ledger.drawdown import ORDERS as POLICIES
 
 NOW = START_MS
 SOON, LATER = NOW + 5 * DAY, NOW + 50 * DAY
+
+
+PEERS: dict[str, dict[str, str]] = {
+    "drawdown": {"G2": "50", "G1": "70"},
+    "stigg": {"G2": "50", "G1": "70"},
+    "stripe": {"G2": "50", "G1": "70"},
+    "metronome": {"G2": "50", "G1": "70"},
+    "openmeter": {"G1": "100", "G2": "20"},
+    "orb": {"G3": "80", "G2": "40"},
+    "lago": {"G2": "50", "G4": "70"},
+    "flexprice": {"G1": "100", "G2": "20"},
+}
+
+
+@pytest.mark.parametrize("by", ["wallet", "wallet, later", "book"])
+@pytest.mark.parametrize("policy", PEERS)
+def test_27_the_table_of_the_peers(policy: Any, by: str) -> None:
+    """domain.md, "Drawdown orders of the peers": one policy per peer, of a wallet or of a book."""
+    till = Till(price_book(drawdown=policy if by == "book" else "drawdown"))
+    end_of_august, end_of_september = NOW + 10 * DAY, NOW + 40 * DAY
+    if by == "wallet":
+        till.command("set_terms", "ada", drawdown=policy)
+    till.grant("ada", "200", "G4", priority=10)
+    till.grant("ada", "100", "G1", priority=10, expires_at=end_of_september)
+    till.grant("ada", "50", "G2", priority=10, expires_at=end_of_september, category="promotional")
+    till.grant("ada", "80", "G3", priority=20, expires_at=end_of_august, category="promotional")
+    if by == "wallet, later":
+        till.command("set_terms", "ada", drawdown=policy)
+    till.use("ada", 120)
+    assert till.statement("ada")[-1] == ("debit", "120", "310", PEERS[policy])
+    assert till.wrongs() == []
+    assert till.replayed().bytes_of_rows() == till.bytes_of_rows()
+
+
+def test_every_policy_of_the_books_has_its_row_in_the_table() -> None:
+    assert set(PEERS) == set(POLICIES)
+
+
+ORDERS_OF: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
+    # policy, what is taken, what is left: a rule of that policy each
+    ("metronome", {"cost_basis": "0.1"}, {"cost_basis": "0.2", "expires_at": SOON}),
+    ("metronome", {"priority": 1}, {"priority": 2, "category": "promotional"}),
+    ("openmeter", {}, {"category": "promotional"}),
+    ("openmeter", {"expires_at": SOON}, {}),
+    ("orb", {"priority": 9, "expires_at": SOON}, {"priority": 1}),
+    ("orb", {"cost_basis": "0.1"}, {"cost_basis": "0.2"}),
+    ("lago", {"category": "included", "priority": 9}, {"priority": 9, "expires_at": SOON}),
+    ("flexprice", {"amount": "20"}, {"amount": "10", "category": "promotional"}),
+    ("flexprice", {"amount": "10", "expires_at": SOON}, {"amount": "20"}),
+]
+
+
+@pytest.mark.parametrize(("policy", "taken", "left"), ORDERS_OF)
+def test_each_rule_of_the_peers_orders(
+    policy: str, taken: dict[str, Any], left: dict[str, Any]
+) -> None:
+    till = Till()
+    till.command("set_terms", "ada", drawdown=policy)
+    for grant_id, terms in (("taken", taken), ("left", left)):
+        till.grant("ada", **{"amount": "10", "grant_id": grant_id, **terms})
+    till.use("ada", 4)
+    assert till.statement("ada")[-1][3] == {"taken": "4"}
 
 
 def test_the_table_of_the_peers_ours() -> None:

@@ -10,7 +10,10 @@ import pytest
 from tests.support.till import DAY, HOUR, START_MS, Till
 
 from drawdown.events.base import at_text
+from drawdown.events.codec import RecordError
 from drawdown.events.pricebook import PriceBook
+from drawdown.events.reasons import Reason
+from drawdown.ledger.rows import due_of, row_bytes
 
 NOW = START_MS
 """2027-01-15T08:00:00Z."""
@@ -415,6 +418,18 @@ def test_a_true_up_tells_of_a_low_balance_and_may_overdraw() -> None:
     check(till)
 
 
+def test_a_commitment_is_trued_up_and_closed_at_once_where_the_time_is_over_for_both() -> None:
+    till = till_of(COMMITMENT, grant="900")
+    charged(till, units=700)
+    (fired,) = till.tick(NOW + 60 * DAY)
+    assert fired.overdrawn == 100 * 10**12
+    assert [line[:3] for line in till.statement("ada")][-2:] == [
+        ("debit", "300", "-100"),
+        ("close", "", ""),
+    ]
+    check(till)
+
+
 def test_a_commitment_that_was_used_up_needs_no_true_up() -> None:
     till = till_of(COMMITMENT, grant="5000")
     charged(till, units=1300)
@@ -466,3 +481,99 @@ def test_the_latest_is_that_of_the_events_own_time() -> None:
         {"seats": 9, "time": at_text(NOW)},
         {"units": 0, "time": at_text(NOW + HOUR)},
     ) == ["5", "0", "0"]
+
+
+# --- beside recurrence, corrections and orders ---------------------------------------------------
+
+VOLUME = {"model": "volume", "quantity": "units", "tiers": HALF}
+
+
+@pytest.mark.parametrize("units", [[10], [10, 1]], ids=["a debit", "what was given back"])
+def test_what_was_counted_is_not_reversed(units: list[int]) -> None:
+    till = till_of(VOLUME)
+    for each in units:
+        charged(till, units=each)
+    with pytest.raises(RecordError, match="stays counted") as refused:
+        till.reverse("ada")
+    assert refused.value.reason == Reason.NOT_REVERSIBLE
+    check(till)
+
+
+def test_a_period_that_is_closed_is_not_reopened() -> None:
+    till = till_of(VOLUME)
+    charged(till, units=1)
+    till.tick(NOW + 60 * DAY)
+    assert till.statement("ada")[-1][0] == "close"
+    with pytest.raises(RecordError, match="stays counted"):
+        till.reverse("ada")
+
+
+@pytest.mark.parametrize("policy", ["drawdown", "orb"])
+def test_what_is_counted_and_trued_up_is_paid_in_the_books_order(policy: str) -> None:
+    till = Till(book(COMMITMENT, drawdown=policy))
+    till.grant("ada", "5000", "first", priority=1)
+    till.grant("ada", "5000", "ends sooner", expires_at=NOW + 30 * DAY)
+    charged(till, units=700)
+    till.tick(NOW + 17 * DAY)
+    paying = "first" if policy == "drawdown" else "ends sooner"
+    assert [line[3] for line in till.statement("ada")[2:]] == [{paying: "700"}, {paying: "300"}]
+    check(till)
+
+
+def test_a_capture_of_what_is_counted_is_paid_in_the_books_order() -> None:
+    till = Till(book(VOLUME, drawdown="orb"))
+    till.grant("ada", "1", "first", priority=1)
+    till.grant("ada", "5", "ends sooner", expires_at=NOW + DAY)
+    till.authorize("ada", estimate={"amount": "1"}, require="hold", hold={"hold_id": "h"})
+    charged(till, units=3, hold="h", final=True)
+    assert till.statement("ada")[-1] == ("capture", "3", "3", {"ends sooner": "3"})
+    check(till)
+
+
+def test_what_a_cycle_before_paid_is_given_back_with_its_revenue() -> None:
+    till = Till(book(VOLUME))
+    every = {"every": "day", "cycles": 3, "mode": "accumulate"}
+    till.grant("ada", "10", "plan", recurrence=every, cost_basis="0.5", category="paid")
+    charged(till, units=10)
+    assert till.wallet("ada")["revenue"] == "5"
+    till.at_ms = NOW + DAY
+    charged(till, units=1)
+    assert till.left("ada") == {"plan": "10", "given-back:4": "4.5"}
+    assert till.wallet("ada")["revenue"] == "2.75"
+    assert till.entries("ada")[-1]["data"]["grant"]["paid"] == "2.25"
+    check(till)
+
+
+def test_a_reset_begins_before_what_gives_back_in_the_new_cycle() -> None:
+    till = Till(book(VOLUME))
+    till.grant("ada", "10", "plan", recurrence={"every": "day", "cycles": 3})
+    charged(till, units=9)
+    till.at_ms = NOW + DAY
+    charged(till, units=2)
+    assert [line[:3] for line in till.statement("ada")] == [
+        ("grant", "10", "10"),
+        ("debit", "9", "1"),
+        ("grant", "10", "11"),
+        ("debit", "-3.5", "14.5"),
+    ]
+    till.tick()  # what went back into the cycle that is over lapses with it
+    assert till.statement("ada")[-1][:3] == ("lapse", "4.5", "10")
+    check(till)
+
+
+def test_the_timer_of_every_row_is_told_from_its_bytes() -> None:
+    """Grants that come again and do not expire, periods, commitments, and what has no end."""
+    till = Till(book(COMMITMENT))
+    every = {"every": "day", "cycles": 3, "mode": "accumulate"}
+    till.grant("ada", "5000", "again", recurrence=every)
+    till.grant("bob", "5000", "b")
+    for units in (700, 400):
+        till.use("bob", units=units)
+        for row in till.rows.values():
+            assert row is not None
+            assert due_of(row_bytes(row)) == row.due_ms
+    for_life = Till(book({**COMMITMENT, "period": "life"}))
+    for_life.grant("ada", "5000", "g")
+    for_life.use("ada", units=1)
+    rows = [row for row in for_life.rows.values() if row is not None]
+    assert [(due_of(row_bytes(row)), row.due_ms) for row in rows] == [(None, None)] * 2

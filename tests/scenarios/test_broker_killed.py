@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests.scenarios.reckoning import Load
-from tests.scenarios.world import World, seed
+from tests.scenarios.world import World, seed, until
 
 from drawdown.broker.local import LocalKafka
 
@@ -32,3 +32,24 @@ def test_killed_and_restarted_under_load(broker: LocalKafka, tmp_path: Path) -> 
         world.ready(settler)
         world.verdict()
         world.verdict_on_stores(settler)
+
+
+def test_a_process_whose_broker_is_away_ends_when_told_to(
+    broker: LocalKafka, tmp_path: Path
+) -> None:
+    with World(broker, tmp_path, partitions=2, load=Load(seed())) as world:
+        settler = world.start()
+        world.ready(settler)
+        world.flow(per_second=200)
+        until(lambda: world.debited() > 100, what="no load")
+        broker.broker(1).kill()
+        try:
+            until(lambda: "outcome is unknown" in settler.log(), what="not noticed")
+            assert settler.stop(20.0) == 0, settler.log()[-3000:]
+        finally:
+            broker.broker(1).restart()
+        world.dry()
+        again = world.start()
+        world.ready(again, limit_s=60.0)
+        world.decided()
+        world.verdict()

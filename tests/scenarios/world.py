@@ -115,25 +115,35 @@ class Follower:
 class World:
     """One environment on the broker."""
 
-    def __init__(self, broker: LocalKafka, directory: Path, partitions: int, load: Load) -> None:
+    def __init__(
+        self,
+        broker: LocalKafka,
+        directory: Path,
+        partitions: int,
+        load: Load,
+        restored: Environment | None = None,
+    ) -> None:
+        """`restored` is an environment that is on the broker already, with what `load` granted."""
         self.broker = broker
         self.cluster = KafkaCluster(broker.bootstrap)
-        self.environment = Environment(f"s{os.getpid()}-{next(_numbers)}")
+        self.environment = restored or Environment(f"s{os.getpid()}-{next(_numbers)}")
         self.partitions = partitions
         self.load = load
         self.random = Random(load.seed)
         self.settlers: list[Settler] = []
         self._directory = directory
-        topics.create(self.cluster.admin(), self.environment, partitions)
-        publish(self.cluster, self.environment, book(), now=datetime.now(UTC))
+        if restored is None:
+            topics.create(self.cluster.admin(), self.environment, partitions)
+            publish(self.cluster, self.environment, book(), now=datetime.now(UTC))
         self._producer = self.cluster.producer(kafka.plain_producer())
         self._failed: list[KafkaError] = []
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._followers: dict[str, Follower] = {}
         self._group = self.cluster.consumer(kafka.reader(f"{self.environment.name}.{GROUP}"))
-        for customer, value in load.grants(_now()):
-            self._send(COMMANDS, customer, value)
+        if restored is None:
+            for customer, value in load.grants(_now()):
+                self._send(COMMANDS, customer, value)
         self._producer.flush(10.0)
 
     def __enter__(self) -> World:
@@ -285,6 +295,7 @@ class World:
         wrongs = judge.wrongs(
             [(m.key() or b"", m.value() or b"") for m in journal],
             [(m.key() or b"", m.value()) for m in rows],
+            {m.value() or b"": str(m.headers()) for m in journal if m.headers()},
         )
         assert wrongs == []
         entries = [json.loads(m.value() or b"") for m in journal]

@@ -30,7 +30,7 @@ from drawdown.events.catalogue import (
     Topic,
 )
 from drawdown.events.codec import encode
-from drawdown.events.pricebook import Meter, Rate
+from drawdown.events.pricebook import Conversion, Meter, Rate
 from drawdown.events.pricemodels import Outcome
 from drawdown.events.reasons import MEANINGS, Reason
 
@@ -125,14 +125,15 @@ def desk() -> Desk:
     """A wallet's life with a record of every kind in it."""
     desk = Desk()
     outcome = Outcome(key="task", price="1")
-    desk.publish(
-        book(
-            "v1-outcomes",
-            meters=[*book().meters, Meter(id="fin", event_types=["fin"])],
-            rates=[*book().rates, Rate(id="fin", meter="fin", asset="USD", price=outcome)],
-        )
-    )
     desk.publish(book("v2", rates=[]), moment(START_MS + 30 * DAY_S * 1000))
+    conversions = [Conversion(asset="USD", to="credit", price="100")]
+    version = book(
+        "v3",
+        meters=[*book().meters, Meter(id="fin", event_types=["fin"])],
+        rates=[*book().rates, Rate(id="fin", meter="fin", asset="USD", price=outcome)],
+        conversions=conversions,
+    )
+    desk.publish(version, moment(START_MS - DAY_S * 1000))
     desk.start()
     desk.grant(
         "ada",
@@ -190,7 +191,33 @@ def desk() -> Desk:
     desk.grant("ada", "5")
     desk.use("ada", input=3)
     desk.settle()
+    _correct(desk)
     return desk
+
+
+def _correct(desk: Desk) -> None:
+    """The life of one who recurs, is corrected, and is suspended."""
+    rollover = {"every": "day", "cycles": 3, "rollover": {"max": "1"}}
+    desk.grant("max", "20", grant_id="plan", recurrence=rollover)
+    desk.command("set_terms", "max", drawdown="orb")
+    desk.settle()
+    desk.use("max", input=1_000_000)
+    desk.settle()
+    used = desk.entries("max")[-1]
+    desk.command("reverse", "max", entry=used, reason="the model failed")
+    desk.command("adjust", "max", asset="USD", amount="-30", reason="forgotten")
+    desk.settle()
+    taken = desk.entries("max")[-1]
+    desk.grant("max", "5", scope={"meters": ["llm"]})
+    desk.settle()
+    desk.command("reverse", "max", entry=taken, reason="twice", id="undone")
+    desk.command("adjust", "max", asset="USD", amount="9", reason="goodwill", grant_id="good")
+    desk.command("void", "max", grant_id="good")
+    desk.command("convert", "max", asset="USD", amount="1", to="credit")
+    desk.command("set_state", "max", state="suspended")
+    desk.settle()
+    desk.pass_time(DAY_S + 1)
+    desk.settle()
 
 
 def _in_days(days: int) -> str:
@@ -234,6 +261,8 @@ def test_the_desk_shows_every_kind_of_entry_decision_and_notice() -> None:
     assert set(desk().kinds("ada")) == {"grant", "terms", "debit", "unpriced", "lapse"}
     about_holds = {"hold", "capture", "release", "extend", "expire"}
     assert set(desk().kinds("eve")) == {"grant", "terms", "debit", *about_holds}
+    corrected = {"reversal", "adjust", "void", "convert", "state", "rollover"}
+    assert set(desk().kinds("max")) == {"grant", "terms", "debit", "lapse", *corrected}
     assert set(desk().notices("ada")) == {
         "drawdown.usage.unpriced",
         "drawdown.balance.overdrawn",

@@ -14,7 +14,19 @@ from tests.support.desk import START_MS, Desk, book
 
 from drawdown.events.base import at_text
 from drawdown.events.catalogue import COMMANDS, DEAD_LETTERS, USAGE_EVENTS
-from drawdown.events.commands import Authorize, Capture, Extend, Grant, Release, SetTerms
+from drawdown.events.commands import (
+    Adjust,
+    Authorize,
+    Capture,
+    Convert,
+    Extend,
+    Grant,
+    Release,
+    Reverse,
+    SetState,
+    SetTerms,
+    Void,
+)
 from drawdown.events.pricebook import Meter, PerUnit, Rate
 from drawdown.events.usage import UsageEvent
 from drawdown.stream.partition import partition_of
@@ -186,6 +198,27 @@ def test_bad_usage(desk: Desk, value: bytes, reason: str, field: str | None) -> 
     assert (letter.headers() or [])[:2] == [("trace", b"\xff\x00"), ("actor", None)]
     assert desk.kinds("ada") == ["grant"]
     went_on(desk)
+
+
+@pytest.mark.parametrize("topic", [USAGE_EVENTS, COMMANDS], ids=lambda topic: topic.name)
+@pytest.mark.parametrize("value", [None, b""], ids=["null", "empty"])
+def test_no_value_and_an_empty_one_are_kept_apart(
+    desk: Desk, topic: Any, value: bytes | None
+) -> None:
+    desk.produce(topic, b"ada", value)
+    desk.settle()
+    ((whole, said),) = desk.dead_letters()
+    assert (whole, said["reason"]) == (value, "malformed")
+    went_on(desk)
+
+
+def test_a_record_without_a_value_is_moved_to_its_partition_without_one() -> None:
+    desk = Desk(partitions=4)
+    desk.start()
+    desk.produce(USAGE_EVENTS, b"ada", None, partition=(partition_of(b"ada", 4) + 1) % 4)
+    desk.settle()
+    ((whole, said),) = desk.dead_letters()
+    assert (whole, said["partition"]) == (None, str(partition_of(b"ada", 4)))
 
 
 def _letters(desk: Desk) -> list[Any]:
@@ -461,12 +494,18 @@ def _damaged(value: bytes, rolled: random.Random) -> bytes:
             return value.replace(b'"input": ', rolled.choice([b'"input": -', b'"input": 1e']))
 
 
+SPOILED = {
+    *(UsageEvent, Authorize, Capture, Release, Extend, Grant, SetTerms),
+    *(Void, Adjust, Reverse, Convert, SetState),
+}
+
+
 @pytest.mark.parametrize(
     ("model", "sample"),
     [
         pytest.param(model, sample, id=model.__name__)
         for model, sample in SAMPLES
-        if model in (UsageEvent, Authorize, Capture, Release, Extend, Grant, SetTerms)
+        if model in SPOILED
     ],
 )
 def test_every_way_to_spoil_a_record_is_survived(
@@ -484,6 +523,9 @@ def test_every_way_to_spoil_a_record_is_survived(
         named = value.replace(f'"id": "{sample["id"]}"'.encode(), f'"id": "s{count}"'.encode(), 1)
         desk.produce(topic, b"ada", named)
     desk.settle()
+    if model is SetState:  # what was no spoiling is undone
+        desk.command("set_state", "ada", state="active")
+        desk.settle()
     went_on(desk)
     assert count > 400
     refused = len(desk.dead_letters())

@@ -19,18 +19,21 @@ FEBRUARY_S = 16 * DAY_S + 16 * 3600
 
 
 def prices() -> PriceBook:
-    """Images by volume, wallets that were active, and outcomes."""
+    """Images by volume, wallets that were active, outcomes, and minutes with a commitment."""
     meters = [
         {"id": "image", "event_types": ["image"], "fields": {"images": "images"}},
         {"id": "activity", "event_types": ["activity"], "unique": {"wallets": "wallet"}},
         {"id": "fin", "event_types": ["fin"]},
+        {"id": "call", "event_types": ["call"], "fields": {"minutes": "minutes"}},
     ]
+    minutes = {"model": "per_unit", "quantity": "minutes", "price": "1"}
     tiers = [{"up_to": "10", "price": "1"}, {"price": "0.5"}]
     undo = {"dimension": "state", "value": "reopened"}
     rates = [
         ("image", {"model": "volume", "quantity": "images", "tiers": tiers}),
         ("activity", {"model": "allowance", "quantity": "wallets", "included": "1", "price": "2"}),
         ("fin", {"model": "outcome", "key": "task", "price": "0.99", "undo": undo}),
+        ("call", {"model": "commitment", "amount": "10", "factor": "1.5", "base": minutes}),
     ]
     return PriceBook.model_validate(
         {

@@ -213,3 +213,53 @@ def test_balances_need_not_hold_what_compaction_has_removed() -> None:
     desk.settle()
     assert (desk.balance("acme"), desk.balance("bolt")) == ("7", "9")
     assert stored(again) == published(desk)
+
+
+@pytest.mark.parametrize("point", ["produced", "offsets-sent"])
+def test_a_transaction_of_ours_that_a_broker_forgot_is_ended(point: str) -> None:
+    desk = Desk(partitions=2)
+    settler = desk.start()
+    for customer in ("acme", "bolt"):
+        desk.grant(customer, "10")
+    desk.settle()
+    for customer in ("acme", "bolt"):
+        desk.use(customer, input=1_000_000)
+    dies_at(desk, settler, point)
+    desk.cluster.forget_transaction(settler.worker._layout.transactional_id)
+    desk.pass_time(20)
+    ends = [desk.cluster.watermarks(ENVIRONMENT.topic(BALANCE_CHANGES), n) for n in range(2)]
+    assert all(stable < end for _, stable, end in ends)
+    again = settler.restart()
+    desk.pass_time(20)
+    desk.settle()
+    ends = [desk.cluster.watermarks(ENVIRONMENT.topic(BALANCE_CHANGES), n) for n in range(2)]
+    assert all(stable == end for _, stable, end in ends)
+    assert {desk.balance(customer) for customer in ("acme", "bolt")} == {"8"}
+    assert stored(again) == published(desk)
+
+
+def test_a_store_found_damaged_while_it_is_served_is_rebuilt(tmp_path: Path) -> None:
+    desk = Desk(partitions=1)
+    settler = desk.start("0", RocksStores(tmp_path))
+    for number in range(300):
+        desk.grant(f"customer-{number}", "10", reason="x" * 200)
+    desk.settle()
+    settler.worker.close()
+    settler = settler.restart(disk=RocksStores(tmp_path))  # its log becomes a table
+    desk.settle()
+    settler.worker.close()
+    for table in [path for path in tmp_path.rglob("*.sst") if path.stat().st_size > 30_000]:
+        content = bytearray(table.read_bytes())
+        content[len(content) // 3] ^= 1
+        table.write_bytes(content)
+    settler = settler.restart(disk=RocksStores(tmp_path))
+    desk.settle()
+    assert settler.worker.serving == {0}
+    for number in range(300):
+        desk.use(f"customer-{number}", input=500_000)
+    desk.settle()
+    assert {desk.balance(f"customer-{number}") for number in range(300)} == {"9"}
+    assert settler.worker.serving == {0}
+    assert stored(settler) == published(desk)
+    assert list(tmp_path.glob("*.unusable-1"))
+    settler.worker.close()

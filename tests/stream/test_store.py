@@ -183,3 +183,53 @@ def test_closing_frees_the_lock_with_generations_open(tmp_path: Path) -> None:
         for week in range(4):
             store.write(changes(identities={b"id": b"1"}, at_ms=week * GENERATION_MS))
         store.close()
+
+
+def flipped(directory: Path) -> None:
+    """One bit of every table on the disk is not what was written."""
+    tables = [path for path in directory.rglob("*.sst") if path.stat().st_size > 10_000]
+    assert tables
+    for table in tables:
+        content = bytearray(table.read_bytes())
+        content[len(content) // 3] ^= 1
+        table.write_bytes(content)
+
+
+def written(directory: Path) -> None:
+    """A store with so many rows and timers that they lie in many blocks, all of it in tables."""
+    store = RocksStores(directory).open(OWNER)
+    rows: dict[str, bytes | None] = {f"customer-{n:05d}": b"x" * 100 for n in range(4_000)}
+    store.write(changes(rows, new=[Timer(n, key) for n, key in enumerate(rows)]))
+    store.close()
+    RocksStores(directory).open(OWNER).close()  # what is in its log becomes a table
+
+
+def test_damage_that_opening_does_not_find_is_told_when_it_is_read(tmp_path: Path) -> None:
+    written(tmp_path)
+    flipped(tmp_path)
+    store = RocksStores(tmp_path).open(OWNER)
+    with pytest.raises(StoreUnusableError, match="checksum"):
+        store.rows([f"customer-{n:05d}" for n in range(4_000)])
+    with pytest.raises(StoreUnusableError, match="checksum"):
+        list(store.all_rows())
+    with pytest.raises(StoreUnusableError, match="checksum"):
+        store.due(10_000, 10_000)
+    store.close()
+
+
+def test_damage_that_opening_finds_is_damage_and_not_another_process(tmp_path: Path) -> None:
+    written(tmp_path)
+    for table in tmp_path.rglob("*.sst"):
+        content = bytearray(table.read_bytes())
+        content[-200] ^= 1  # of the index or what describes the table
+        table.write_bytes(content)
+    with pytest.raises(StoreUnusableError, match="Corruption"):
+        RocksStores(tmp_path).open(OWNER)
+
+
+def test_a_store_that_is_open_elsewhere_is_no_damage(tmp_path: Path) -> None:
+    store = RocksStores(tmp_path).open(OWNER)
+    with pytest.raises(Exception, match="lock") as told:
+        RocksStores(tmp_path).open(OWNER)
+    assert not isinstance(told.value, StoreUnusableError)
+    store.close()

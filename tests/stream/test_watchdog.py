@@ -44,7 +44,7 @@ def test_partitions_without_an_owner_are_found_and_shared_out() -> None:
 
 
 def test_without_it_they_would_stay_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Watchdog, "rejoin_due", lambda self, now_s: False)
+    monkeypatch.setattr(Watchdog, "rejoin_due", lambda self, now_s, owned: False)
     desk = Desk(partitions=4)
     killed_between_the_steps(desk)
     for _ in range(8):

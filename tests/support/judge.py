@@ -10,18 +10,30 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from decimal import Decimal, getcontext
 from typing import Any
 
 getcontext().prec = 60
 
+DEBITS = ("debit", "capture")
+
+Seen = Callable[
+    [dict[str, Any], dict[str, Any], dict[str, Decimal], dict[str, dict[str, Any]]], None
+]
+"""Told of each entry as it was folded: the entry, totals by asset, grants and open holds after it.
+They change with the next."""
+
 
 def wrongs(
-    journal: Iterable[tuple[bytes, bytes]], rows: Iterable[tuple[bytes, bytes | None]]
+    journal: Iterable[tuple[bytes, bytes]],
+    rows: Iterable[tuple[bytes, bytes | None]],
+    origins: Mapping[bytes, str] | None = None,
+    seen: Seen = lambda entry, totals, grants, holds: None,
 ) -> list[str]:
-    """What is wrong with a journal (key, value in order) and the rows that go with it."""
+    """What is wrong with a journal (key, value in order) and the rows that go with it. `origins`
+    says of entries, by their value, which cluster their cause is on, where it is another."""
     found: list[str] = []
     by_customer: dict[str, list[tuple[dict[str, Any], bytes]]] = defaultdict(list)
     for key, value in journal:
@@ -42,7 +54,7 @@ def wrongs(
             if value is not None and key.startswith(f"{customer}\x1frunning\x1f")
         ]
         found += _customer_wrongs(
-            customer, entries, last_rows.get(customer), open_holds, running_rows
+            customer, entries, last_rows.get(customer), open_holds, running_rows, seen
         )
     debits = Counter(
         (customer, entry["data"].get("source"), entry["data"]["id"])
@@ -52,10 +64,10 @@ def wrongs(
     )
     found += [f"{identity} has {count} entries" for identity, count in debits.items() if count > 1]
     causes = Counter(
-        (c["topic"], c["partition"], c["offset"])
+        ((origins or {}).get(value), c["topic"], c["partition"], c["offset"])
         for entries in by_customer.values()
-        for entry, _ in entries
-        if "topic" in (c := entry["data"]["cause"])
+        for entry, value in entries
+        if "topic" in (c := entry["data"]["cause"]) and not _first_of_two(entry)
     )
     found += [f"{cause} caused {count} entries" for cause, count in causes.items() if count > 1]
     return found
@@ -67,6 +79,7 @@ def _customer_wrongs(
     row: bytes | None,
     open_holds: dict[str, dict[str, Any]],
     running_rows: list[dict[str, Any]],
+    seen: Seen,
 ) -> list[str]:
     found: list[str] = []
     digest = "0" * 64
@@ -100,6 +113,7 @@ def _customer_wrongs(
                 del runs[counter]
         asset = data.get("asset")
         if asset is None:
+            seen(entry, totals, grants, holds)
             continue
         amount = Decimal(data["amount"])
         if Decimal(data["before"]) != balances[asset]:
@@ -111,18 +125,38 @@ def _customer_wrongs(
                 balances[asset] += amount
             case "capture":
                 balances[asset] += out + back - amount
+            case "rollover" | "settle":
+                pass
             case _:
-                balances[asset] -= amount
+                balances[asset] += amount if _comes(entry) else -amount
         if Decimal(data["after"]) != balances[asset]:
             found.append(f"{where}: after is {data['after']}, is {balances[asset]}")
         total = totals[asset]
-        total["debit" if kind == "capture" else kind] += amount
+        total[_total(entry)] += amount
         total["credit"] += Decimal(data.get("credit", "0")) - taken[None] - returned[None]
         total["held"] += (amount if kind == "hold" else 0) - out - back
         total["overdrawn"] += Decimal(data.get("overdrawn", "0"))
         slices = {a["grant"]: Decimal(a["amount"]) for a in data.get("allocations", [])}
-        if kind == "grant":
-            grants[data["grant"]["id"]] = (
+        if kind == "reversal" and _comes(entry):
+            for grant, part in slices.items():
+                grants[grant] -= part
+            rest = amount + sum(slices.values())
+            rest += Decimal(data.get("credit", "0")) + Decimal(data.get("overdrawn", "0"))
+            if (rest > 0) != ("grant" in data) or rest < 0:
+                found.append(f"{where}: {rest} of it went nowhere")
+            if "grant" in data:
+                grants[data["grant"]["id"]] = rest
+        elif kind in ("rollover", "settle"):
+            if sum(slices.values()) != amount:
+                found.append(f"{where}: its parts are not {amount}")
+            for grant, part in slices.items():
+                grants[grant] -= part
+            if kind == "rollover":
+                into = data["grant"]["id"]
+                grants[into] = grants.get(into, Decimal(0)) + amount
+        elif kind not in DEBITS and "grant" in data:
+            into = data["grant"]["id"]
+            grants[into] = grants.get(into, Decimal(0)) + (
                 amount + Decimal(data.get("credit", "0")) + Decimal(data.get("overdrawn", "0"))
             )
         elif kind in ("release", "expire"):
@@ -143,6 +177,7 @@ def _customer_wrongs(
         for name, part in returned.items():
             if name is not None:
                 grants[name] += part
+        seen(entry, totals, grants, holds)
     if row is None:
         return [*found, f"{customer} has entries and no row"]
     wallet = json.loads(row)
@@ -151,6 +186,37 @@ def _customer_wrongs(
     if rows != runs:
         found.append(f"{customer}: the rows say {rows}, the journal {runs}")
     return found + _row_wrongs(customer, wallet, len(entries), digest, totals, grants, holds)
+
+
+def _first_of_two(entry: dict[str, Any]) -> bool:
+    """A conversion is two entries of one command: what is given, and what is got."""
+    return bool(entry["type"].endswith(".convert") and "id" not in entry["data"])
+
+
+def _comes(entry: dict[str, Any]) -> bool:
+    """Whether an entry adds to the balance; a debit below zero takes less than nothing."""
+    data = entry["data"]
+    if entry["type"].endswith(DEBITS):
+        return False
+    if "reverses" in data:
+        return bool(data["reverses"]["back"])
+    return "grant" in data
+
+
+def _total(entry: dict[str, Any]) -> str:
+    """The account's total that an entry counts in."""
+    kind: str = entry["type"].rpartition(".")[2]
+    match kind:
+        case "capture":
+            return "debit"
+        case "adjust":
+            return "adjusted_up" if _comes(entry) else "adjusted_down"
+        case "reversal":
+            return "reversed_in" if _comes(entry) else "reversed_out"
+        case "convert":
+            return "converted_in" if _comes(entry) else "converted_out"
+        case _:
+            return kind
 
 
 def _parts(said: dict[str, Any] | None, name: str) -> Counter[Any]:
@@ -224,6 +290,17 @@ def _open_holds_wrongs(
     return found
 
 
+BOTH_WAYS = tuple(
+    f"{name}_{way}"
+    for name, ways in (
+        ("adjusted", ("up", "down")),
+        ("reversed", ("in", "out")),
+        ("converted", ("in", "out")),
+    )
+    for way in ways
+)
+
+
 def _row_wrongs(
     customer: str,
     row: dict[str, Any],
@@ -242,6 +319,7 @@ def _row_wrongs(
     live = {
         grant["id"]: (Decimal(grant["remaining"]), Decimal(grant.get("held", "0")))
         for grant in row["grants"]
+        if Decimal(grant["remaining"]) or Decimal(grant.get("held", "0"))
     }
     if live != {g: (left, held[g]) for g, left in grants.items() if left or held[g]}:
         found.append(f"{customer}: grants {live} instead of {grants}")
@@ -256,6 +334,8 @@ def _row_wrongs(
             "granted": total["grant"],
             "debited": total["debit"],
             "lapsed": total["lapse"],
+            "voided": total["void"],
+            **{name: total[name] for name in BOTH_WAYS},
             "held": total["held"],
             "credit_used": total["credit"],
             "credit_held": sum(
@@ -268,6 +348,13 @@ def _row_wrongs(
                 found.append(f"{customer}: {name} is {account.get(name, '0')}, not {value}")
         conserved = (
             total["grant"]
+            + total["adjusted_up"]
+            + total["reversed_in"]
+            + total["converted_in"]
+            - total["adjusted_down"]
+            - total["reversed_out"]
+            - total["converted_out"]
+            - total["void"]
             - total["debit"]
             - total["lapse"]
             - total["held"]

@@ -223,6 +223,16 @@ class Till:
         found: dict[str, Any] = json.loads(row_bytes(row))
         return found
 
+    def entry(self, customer: str, sequence: int = -1) -> dict[str, Any]:
+        """An entry as it stands on the topic: the last one, or the one of this number."""
+        entries = self.entries(customer)
+        return entries[sequence - 1 if sequence > 0 else sequence]
+
+    def reverse(self, customer: str, sequence: int = -1, **fields: Any) -> Decided:
+        """Reverse the last entry, or the one of this number."""
+        entry = self.entry(customer, sequence)
+        return self.command("reverse", customer, **{"entry": entry, "reason": "wrong", **fields})
+
     def tick(self, at_ms: int | None = None) -> list[Decided]:
         """Let every timer fire that is due, now or at a later time: soonest first, until none is
         left."""

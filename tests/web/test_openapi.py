@@ -137,6 +137,12 @@ def test_the_events_in_the_examples_are_taken(gateway: Document) -> None:
         ("/v1/holds/{hold}/extend", "post", "extend", "200"),
         ("/v1/customers/{customer}/grants", "post", "grant", "201"),
         ("/v1/customers/{customer}/terms", "put", "set_terms", "200"),
+        ("/v1/customers/{customer}/voids", "post", "void", "200"),
+        ("/v1/customers/{customer}/adjustments", "post", "adjust", "200"),
+        ("/v1/customers/{customer}/reversals", "post", "reverse", "200"),
+        ("/v1/customers/{customer}/cancellations", "post", "reverse", "200"),
+        ("/v1/customers/{customer}/conversions", "post", "convert", "200"),
+        ("/v1/customers/{customer}/state", "put", "set_state", "200"),
     ],
 )
 def test_the_commands_in_the_examples_are_commands(

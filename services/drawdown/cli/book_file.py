@@ -5,6 +5,7 @@ Numbers are taken as the text that is written: 1.25e-06 is 0.00000125, and no fl
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -23,7 +24,10 @@ from drawdown.ledger.book import BookError
 TEXTS: Final = DECIMAL_FIELDS
 """Fields below which a number is exact decimal text, even if it is written without a point."""
 NESTED_MAX: Final = 20
+NODES_MAX: Final = 300_000
+"""Of a file, with what its aliases stand for written out: LiteLLM's catalogue has 60,000."""
 PROBLEMS_MAX: Final = 20
+WHOLE: Final = re.compile("[0-9]{1,40}")
 Where = tuple[str | int, ...]
 
 Loader: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -39,10 +43,14 @@ class Lines:
 
     def __init__(self) -> None:
         self._lines: dict[Where, int] = {(): 1}
+        self._nodes = 0
 
     def content(self, node: yaml.Node, path: Where = (), text: bool = False) -> Any:
         """What a node says; `text` takes its numbers as text."""
         self._lines.setdefault(path, _line(node))
+        self._nodes += 1
+        if self._nodes > NODES_MAX:  # an alias of aliases of aliases needs few lines
+            raise BookFileError(f"line {_line(node)}: more than {NODES_MAX} values in all")
         if len(path) > NESTED_MAX:
             raise BookFileError(f"line {_line(node)}: nested more than {NESTED_MAX} deep")
         if isinstance(node, yaml.MappingNode):
@@ -81,7 +89,7 @@ def _scalar(node: yaml.Node, text: bool) -> Any:
         return None
     if tag == "tag:yaml.org,2002:bool":
         return value.lower() in ("true", "yes", "on")
-    if tag == "tag:yaml.org,2002:int" and not text and value.isdigit():
+    if tag == "tag:yaml.org,2002:int" and not text and WHOLE.fullmatch(value):
         return int(value)
     if tag in ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float"):
         return _plain(value)
@@ -107,6 +115,7 @@ def read_book(path: Path) -> tuple[PriceBook, Lines]:
         raise BookFileError(f"{path}: not UTF-8 at byte {error.start}") from None
     lines = Lines()
     try:
+        _look_how_deep(source)
         root = yaml.compose(source, Loader=Loader)
         if not isinstance(root, yaml.MappingNode):
             raise BookFileError("line 1: expected a price book: `version: ...` and so on")
@@ -123,6 +132,21 @@ def read_book(path: Path) -> tuple[PriceBook, Lines]:
         return PriceBook.model_validate(content), lines
     except ValidationError as error:
         raise BookFileError(_problems(path, lines, content, error)) from None
+
+
+def _look_how_deep(source: str) -> None:
+    """Before anything is made of it: nodes are composed by recursion in C, which ends the process
+    where it goes too deep."""
+    depth = 0
+    for event in yaml.parse(source, Loader=Loader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > NESTED_MAX + 1:
+                mark = event.start_mark
+                line = mark.line + 1 if mark else 1
+                raise BookFileError(f"line {line}: nested more than {NESTED_MAX} deep")
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
 
 
 def _shorthand(content: Any) -> Any:

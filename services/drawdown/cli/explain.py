@@ -25,7 +25,7 @@ from drawdown.cli.price_lines import Sum, exact_text, worked_out
 from drawdown.cli.published import since
 from drawdown.cli.render import Json, pairs, show, show_json, show_table, tell_error, time_text
 from drawdown.cli.said import OUT, entry_kind
-from drawdown.cli.wallet import margin, scope_text
+from drawdown.cli.wallet import margin, recurrence_text, scope_text
 from drawdown.events.base import timestamp_text
 from drawdown.events.codec import RecordError, kind_of
 from drawdown.events.numbers import amount_of, amount_text
@@ -38,6 +38,8 @@ app = typer.Typer(rich_markup_mode=None)
 REPORTED: Final = "reported"
 PAID: Final = frozenset({"debit", "hold", "capture"})
 """Kinds of entry whose amount is the sum of what was taken."""
+OTHERWISE: Final = frozenset({"rollover", "settle", "void", "adjust", "convert", "reversal"})
+"""Kinds whose amount may add or take: by how much says the balance."""
 ABOVE: Final = {"allow": "what is used is taken too", "cap": "what is used is left uncharged"}
 
 
@@ -74,7 +76,7 @@ def explain(
     is no entry: of its id, the last decision is told.
     """
     given.customer_id(customer)
-    wanted = _wanted(entry, entry_id, source)
+    wanted = wanted_entry(entry, entry_id, source)
     context = Context()
     try:
         with context.query(query) as door:
@@ -119,7 +121,8 @@ def _explain_decision(context: Context, customer: str, wanted: Wanted, *, as_jso
     return True
 
 
-def _wanted(entry: str | None, entry_id: str | None, source: str | None) -> Wanted:
+def wanted_entry(entry: str | None, entry_id: str | None, source: str | None) -> Wanted:
+    """Which entry is meant: by number, or by the id of its event or command."""
     if entry is not None and entry_id is not None:
         raise CommandError("--id: give either ENTRY or --id", USAGE)
     if entry_id is None and entry is not None and not (entry.isascii() and entry.isdigit()):
@@ -188,6 +191,8 @@ class Explained:
     def moved(self) -> int:
         """By how much the balance changed: what a hold had was not in it any more."""
         amount = amount_of(self.amount("amount"))
+        if self.kind in OTHERWISE:
+            return amount_of(self.amount("after")) - amount_of(self.amount("before"))
         if self.kind == "capture":
             return self.of_hold("taken") + self.of_hold("returned") - amount
         return -amount if self.kind in OUT else amount
@@ -199,7 +204,7 @@ class Explained:
 
     def _work_out(self) -> None:
         usage, price = self.data.get("usage") or self.hold.get("use"), self.data.get("price")
-        if usage is None or price is None:
+        if usage is None or price is None or "reverses" in self.data:
             return
         if price.get("rounding") is None and not price.get("unpriced"):
             return  # an amount was stated, and nothing was priced
@@ -319,6 +324,7 @@ def _show(explained: Explained) -> None:
         _show_grant(explained)
     if data.get("terms"):
         _show_terms(data["terms"])
+    _show_correction(explained)
     if explained.taken or explained.kind in PAID:
         _show_taken(explained)
     if explained.hold:
@@ -336,7 +342,9 @@ def _cause(data: Mapping[str, Any]) -> str:
     if cause.get("timer"):
         return f"timer {cause['timer']}, due {time_text(cause.get('due_at'))}"
     key = f", by key {data['actor']}" if data.get("actor") else ""
-    return f"{cause['topic']}[{cause.get('partition', 0)}]@{cause.get('offset', 0)}{key}"
+    late = cause.get("accepted_late_by")
+    accepted = "" if late is None else f", accepted late by {late}"
+    return f"{cause['topic']}[{cause.get('partition', 0)}]@{cause.get('offset', 0)}{key}{accepted}"
 
 
 def _show_usage(explained: Explained) -> None:
@@ -418,6 +426,10 @@ def _show_grant(explained: Explained) -> None:
     starts = "at once" if grant.get("at_once") else time_text(grant["effective_at"])
     ends = time_text(grant["expires_at"]) if grant.get("expires_at") else "never"
     show(f"in effect   {starts}; expires {ends}")
+    if grant.get("recurrence"):
+        show(f"comes again {recurrence_text(grant)}")
+    if grant.get("rolled"):
+        show(f"rolled over what was left of {grant['rolled']}")
     show(f"pays for    {scope_text(grant.get('scope'))}")
     show(f"sold for    {grant['paid']} in the reporting currency")
     for field, what in (("overdrawn", "overdrawn"), ("credit", "used on credit")):
@@ -437,8 +449,32 @@ def _show_terms(terms: Mapping[str, Any]) -> None:
     if terms.get("outage"):
         outage = terms["outage"]
         show(f"in an outage  runs up to {outage['amount']} {outage['asset']}")
+    if terms.get("drawdown"):
+        show(f"pays first    as {terms['drawdown']} has it")
     if terms.get("holds_max") is not None:
         show(f"open holds    {terms['holds_max']} at most")
+
+
+def _show_correction(explained: Explained) -> None:
+    data = explained.data
+    reverses, conversion = data.get("reverses"), data.get("conversion")
+    if reverses:
+        back = "comes back" if reverses["back"] else "is taken back"
+        last = "; it cannot be reversed again" if reverses.get("again") else ""
+        show(f"reverses    entry {reverses['sequence']}, a {reverses['kind']}: {back}{last}")
+    if data.get("void"):
+        kept = "; what is left is kept to its end" if data["void"].get("kept") else ""
+        show(f"ended       grant {data['void']['grant']}: it comes no more{kept}")
+    if conversion:
+        to = "for" if data.get("grant") else "to"
+        show(
+            f"converted   {to} {conversion['amount']} {conversion['asset']}, at"
+            f" {conversion['price']} for one"
+        )
+    if data.get("state"):
+        show(f"state       {data['state']}")
+    if explained.amount("breakage") != "0":
+        show(f"breakage    {explained.amount('breakage')} was paid for what is gone")
 
 
 def _show_taken(explained: Explained) -> None:

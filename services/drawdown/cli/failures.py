@@ -15,20 +15,26 @@ from drawdown.cli.book_file import BookFileError
 from drawdown.cli.local import StackError
 from drawdown.cli.outcome import FAILED, UNREACHABLE, USAGE, CommandError
 from drawdown.config import ConfigError
+from drawdown.deadletters.errors import DeadLettersError
 from drawdown.events.codec import RecordError
 from drawdown.integrations.litellm import CatalogueError
 from drawdown.ledger.book import BookError
+from drawdown.settlement.backup import BackupError
 from drawdown.settlement.publish import PublishError
+from drawdown.stream.snapshots import SnapshotError
 from drawdown.topics import TopicsError
 
 ONE_LINE: Final = (
     AccessError,
+    BackupError,
     BookError,
     BookFileError,
     BrokerError,
     CatalogueError,
+    DeadLettersError,
     PublishError,
     RecordError,
+    SnapshotError,
     StackError,
     TopicsError,
 )

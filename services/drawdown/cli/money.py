@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 from shlex import quote
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, get_args
 
 import typer
 
@@ -17,6 +17,7 @@ from drawdown.cli.outcome import UNREACHABLE, USAGE, CommandError
 from drawdown.cli.render import Json, Quiet, show, show_raw, tell
 from drawdown.events.base import timestamp_text
 from drawdown.events.codec import decode_decision, encode
+from drawdown.events.commands import DrawdownPolicy
 from drawdown.events.decisions import Decision
 
 app = typer.Typer(rich_markup_mode=None)
@@ -24,6 +25,8 @@ app = typer.Typer(rich_markup_mode=None)
 CATEGORIES: Final = ("paid", "promotional", "included")
 THRESHOLDS_MAX: Final = 8
 NONE: Final = "none"
+PERIODS: Final = ("hour", "day", "week", "month", "year")
+POLICIES: Final = get_args(DrawdownPolicy)
 
 
 @app.command(
@@ -33,7 +36,9 @@ Examples:
   drawdown grant acme 5 --category promotional --expires-at 2027-01-01T00:00:00Z
   drawdown grant acme 5000 --asset credit --cost-basis 0.01
   drawdown grant acme 100 --meter llm --dimension model=gpt-5     pays for nothing else
-  drawdown grant acme 25 --id order-1187                          safe to repeat"""
+  drawdown grant acme 25 --id order-1187                          safe to repeat
+  drawdown grant acme 20 --category included --every month --cycles 12
+  drawdown grant acme 5 --every day --cycles 365 --zone Europe/Berlin --rollover 10:1"""
 )
 def grant(
     customer: Customer,
@@ -62,6 +67,26 @@ def grant(
         typer.Option(metavar="NAME=VALUE", help="Pays only for such usage; repeat for more."),
     ] = None,
     reason: Annotated[str | None, typer.Option(help="Is kept in the entry.")] = None,
+    every: Annotated[
+        str | None,
+        typer.Option(metavar="[N-]PERIOD", help="Comes again: hour, day, 2-week, month, year."),
+    ] = None,
+    cycles: Annotated[
+        int | None, typer.Option(min=1, max=10_000, help="How many in all; or --expires-at.")
+    ] = None,
+    anchor: Annotated[
+        str | None, typer.Option(metavar="TIME", help="When a cycle begins; default when granted.")
+    ] = None,
+    zone: Annotated[
+        str | None, typer.Option(metavar="ZONE", help="Whose clock; default UTC.")
+    ] = None,
+    accumulate: Annotated[
+        bool, typer.Option("--accumulate", help="What is left of a cycle stays.")
+    ] = False,
+    rollover: Annotated[
+        str | None,
+        typer.Option(metavar="MAX[:CYCLES]", help="What is left goes over, up to MAX (or all)."),
+    ] = None,
     command_id: Annotated[
         str | None,
         typer.Option("--id", help="Names the grant; the same again grants nothing more."),
@@ -77,7 +102,7 @@ def grant(
     given.customer_id(customer)
     if category not in CATEGORIES:
         raise CommandError(f"--category: {category!r} is none of {', '.join(CATEGORIES)}", USAGE)
-    id_ = _id("grant", command_id)
+    id_ = named("grant", command_id)
     content: dict[str, Any] = {
         "id": id_,
         "asset": given.name("--asset", asset),
@@ -96,16 +121,19 @@ def grant(
     }
     if any(scope.values()):
         content["scope"] = scope
+    recurrence = _recurrence(every, cycles, anchor, zone, accumulate, rollover)
+    if recurrence is not None:
+        content["recurrence"] = recurrence
     path = f"/v1/customers/{in_path(customer)}/grants"
     with Context().gateway(gateway) as door:
-        answer = _decided(lambda: door.post_bytes(path, encode(content), "application/json"), id_)
+        answer = decided_by(lambda: door.post_bytes(path, encode(content), "application/json"), id_)
     if as_json:
         show_raw(answer)
         return
     decision = decode_decision(answer)
     before = " (before: this is that result)" if decision.duplicate else ""
     show(f"granted  {decision.amount} {decision.asset} to {customer}{before}")
-    _show_booked(decision)
+    show_booked(decision)
     if decision.grant:
         show(f"grant    {decision.grant}")
     tell(f"see it: drawdown wallet {quote(customer)}", quiet=quiet)
@@ -134,6 +162,10 @@ def terms(
             help="Tell when less than this is available; repeat for more; replaces the former.",
         ),
     ] = None,
+    drawdown: Annotated[
+        str | None,
+        typer.Option(metavar="POLICY", help="Which grants pay first: drawdown, stigg, orb, ..."),
+    ] = None,
     outage: Annotated[
         str | None,
         typer.Option(
@@ -161,20 +193,25 @@ def terms(
         for asset, texts in given.lists("--threshold", threshold).items()
     }
     in_outage = None if outage is None else _outage(outage)
-    if not limits and not thresholds and in_outage is None:
+    if drawdown is not None and drawdown not in POLICIES:
+        raise CommandError(f"--drawdown: {drawdown!r} is none of {', '.join(POLICIES)}", USAGE)
+    if not limits and not thresholds and in_outage is None and drawdown is None:
         raise CommandError(
-            "nothing to change: give --credit-limit USD=100, --threshold USD=10 or --outage open:5",
+            "nothing to change: give --credit-limit USD=100, --threshold USD=10, --outage open:5 or"
+            " --drawdown orb",
             USAGE,
         )
-    id_ = _id("terms", command_id)
+    id_ = named("terms", command_id)
     content: dict[str, Any] = {"id": id_, "credit_limits": limits, "thresholds": thresholds}
     if in_outage is not None:
         content["outage"] = in_outage
+    if drawdown is not None:
+        content["drawdown"] = drawdown
     if reason is not None:
         content["reason"] = given.free_text("--reason", reason)
     path = f"/v1/customers/{in_path(customer)}/terms"
     with Context().gateway(gateway) as door:
-        answer = _decided(lambda: door.put(path, content), id_)
+        answer = decided_by(lambda: door.put(path, content), id_)
     if as_json:
         show_raw(answer)
         return
@@ -186,7 +223,49 @@ def terms(
         show(f"thresholds    {', '.join(amounts) or NONE} {asset}")
     if in_outage is not None:
         show(f"in an outage  {_outage_in_words(in_outage)}")
+    if drawdown is not None:
+        show(f"pays first    as {drawdown} has it")
     show(f"entry         {decision.sequence}")
+
+
+def _recurrence(
+    every: str | None,
+    cycles: int | None,
+    anchor: str | None,
+    zone: str | None,
+    accumulate: bool,
+    rollover: str | None,
+) -> dict[str, Any] | None:
+    """How a grant comes again."""
+    if every is None:
+        options = {"--cycles": cycles, "--anchor": anchor, "--zone": zone, "--rollover": rollover}
+        for option, value in options.items():
+            if value is not None:
+                raise CommandError(f"{option}: is for --every, which is not given", USAGE)
+        if accumulate:
+            raise CommandError("--accumulate: is for --every, which is not given", USAGE)
+        return None
+    count, dash, period = every.rpartition("-")
+    if period not in PERIODS or (dash and not (count.isascii() and count.isdigit())):
+        raise CommandError(
+            f"--every: {every!r} is none of {', '.join(PERIODS)}, nor a number of them: 2-week",
+            USAGE,
+        )
+    found: dict[str, Any] = {
+        "every": period,
+        "count": int(count) if dash else None,
+        "cycles": cycles,
+        "anchor": _time("--anchor", anchor),
+        "zone": zone,
+        "mode": "accumulate" if accumulate else None,
+    }
+    if rollover is not None:
+        most, colon, lives = rollover.partition(":")
+        if colon and not (lives.isascii() and lives.isdigit()):
+            raise CommandError(f"--rollover: {rollover!r} is not MAX or MAX:CYCLES", USAGE)
+        told = {} if most == "all" else {"max": given.amount("--rollover", most)}
+        found["rollover"] = {**told, **({"cycles": int(lives)} if colon else {})}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _outage(text: str) -> dict[str, str]:
@@ -216,7 +295,8 @@ def _thresholds(asset: str, texts: list[str]) -> list[str]:
     return [given.amount(f"--threshold {asset}", text) for text in texts]
 
 
-def _id(kind: str, given_id: str | None) -> str:
+def named(kind: str, given_id: str | None) -> str:
+    """The id that was given, or a new one."""
     if given_id is None:
         return f"{kind}-{secrets.token_hex(8)}"
     return given.identifier("--id", given_id)
@@ -226,7 +306,7 @@ def _time(option: str, text: str | None) -> str | None:
     return None if text is None else timestamp_text(given.time(option, text))
 
 
-def _decided(ask: Callable[[], bytes], id_: str) -> bytes:
+def decided_by(ask: Callable[[], bytes], id_: str) -> bytes:
     """The decision. Where none was had in time, says how to ask again without doing it twice."""
     try:
         return ask()
@@ -238,7 +318,7 @@ def _decided(ask: Callable[[], bytes], id_: str) -> bytes:
         raise
 
 
-def _show_booked(decision: Decision) -> None:
+def show_booked(decision: Decision) -> None:
     """Where the wallet stands after it."""
     if decision.balance is not None:
         show(f"balance  {decision.balance} {decision.asset}")

@@ -18,6 +18,10 @@ OUT: Final = frozenset({"debit", "lapse", "hold", "capture"})
 """Kinds of entry whose amount leaves the wallet, or is set aside."""
 
 
+OTHER: Final = frozenset({"rollover", "settle", "void", "adjust", "convert", "reversal"})
+"""Kinds that move the balance either way, or not at all."""
+
+
 def entry_kind(entry: Json) -> str:
     """`grant`, `debit`, ..."""
     return kind_of_type(str(entry["type"]))
@@ -29,13 +33,27 @@ def signed_amount(entry: Json) -> str | None:
     amount = data.get("amount")
     if amount is None:
         return None
-    if "hold" in data:  # what a hold had was not in the balance any more
+    if (
+        "hold" in data or entry_kind(entry) in OTHER
+    ):  # what a hold had was not in the balance any more
         moved = amount_of(data["after"]) - amount_of(data["before"])
         return f"{'+' if moved > 0 else ''}{amount_text(moved)} {data['asset']}"
     if entry_kind(entry) in OUT:
         amount = amount_text(-amount_of(amount))  # a debit below zero gives back
     sign = "" if amount == "0" or amount.startswith("-") else "+"
     return f"{sign}{amount} {data['asset']}"
+
+
+def _correction_about(data: Json) -> str | None:
+    """What a correction, a conversion or a change of state is about; None for another entry."""
+    if reverses := data.get("reverses"):
+        return f"of entry {reverses['sequence']}, a {reverses['kind']}"
+    if void := data.get("void"):
+        return f"{void['grant']}{', kept to its end' if void.get('kept') else ''}"
+    if conversion := data.get("conversion"):
+        way = "from" if data.get("grant") else "to"
+        return f"{way} {conversion['amount']} {conversion['asset']}"
+    return data.get("state")
 
 
 def entry_about(entry: Json) -> str:
@@ -58,6 +76,8 @@ def entry_about(entry: Json) -> str:
         if hold:
             parts.append(f"({data['amount']} captured of hold {hold['id']})")
         return "  ".join(part for part in parts if part)
+    if about := _correction_about(data):
+        return "  ".join(filter(None, (about, data.get("reason"))))
     running = data.get("running")
     if running:
         since = running.get("starts_at", "")[:10]
@@ -75,6 +95,8 @@ def entry_about(entry: Json) -> str:
             said.append(f"credit limit {pairs(limits)}")
         if amounts:
             said.append(f"tells below {pairs(amounts)}")
+        if terms.get("drawdown"):
+            said.append(f"pays first as {terms['drawdown']}")
         return "; ".join(said)
     if data.get("allocations"):
         return " ".join(part["grant"] for part in data["allocations"])

@@ -30,7 +30,7 @@ from drawdown.events.catalogue import (
     Topic,
 )
 from drawdown.events.codec import RecordError, decode_any, encode
-from drawdown.events.deadletters import HEADER_PREFIX
+from drawdown.events.deadletters import HEADER_PREFIX, REDRIVEN
 from drawdown.stream import kafka
 from drawdown.stream.partition import partition_of
 from drawdown.stream.ports import Consumer
@@ -360,7 +360,11 @@ def _notice(notice: Record) -> Text:
 
 
 def _dead_letter(message: Message, value: Any) -> Text:
-    said = _rejected(_headers(message))
+    headers = _headers(message)
+    said = _rejected(headers)
+    if REDRIVEN in headers and "reason" not in said:
+        again = value if isinstance(value, dict) else {}
+        return Text(f"{headers[REDRIVEN].replace(':', '@')} was sent again by {again.get('by')}")
     line = Text(said.get("reason", "?"), style="red")
     position = f"{said.get('topic', '?')}[{said.get('partition', '?')}]@{said.get('offset', '?')}"
     field, detail = said.get("field"), said.get("detail", "")

@@ -17,8 +17,10 @@ from drawdown.cli.given import Customer, QueryUrl
 from drawdown.cli.outcome import CommandError
 from drawdown.cli.render import Json, pairs, short_time, show, show_json, show_table, tell
 from drawdown.cli.said import entry_about, entry_kind, signed_amount
-from drawdown.events.codec import decode_any
+from drawdown.events.codec import decode_any, encode
 from drawdown.events.numbers import amount_of, amount_text
+from drawdown.ledger.rows import decoded_wallet
+from drawdown.ledger.slices import deferred_revenue
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -107,12 +109,23 @@ def _show_wallet(row: Mapping[str, Any]) -> None:
             ("grant", "category", ">left", ">of", "asset", ">priority", "expires", "pays for"),
             map(_grant_row, row["grants"]),
         )
+    for grant in row["grants"]:
+        if grant.get("recurrence") and not grant.get("succeeded"):
+            show(f"{grant['id']} comes again {recurrence_text(grant)}")
+    if row.get("state", "active") != "active":
+        show(f"the wallet is {row['state']}", "yellow")
+    if row.get("drawdown"):
+        show(f"pays first as {row['drawdown']} has it")
     for asset, amounts in row.get("thresholds", {}).items():
         show(f"tells below {', '.join(amounts) or 'nothing'} {asset}")
     revenue, cost = row.get("revenue", "0"), row.get("cost", "0")
     if (revenue, cost) != ("0", "0"):
         show()
         show(f"revenue {revenue}, cost {cost}, margin {margin(revenue, cost)}")
+    deferred = amount_text(deferred_revenue(decoded_wallet(encode(row))))
+    breakage = row.get("breakage", "0")
+    if (deferred, breakage) != ("0", "0"):
+        show(f"deferred {deferred}, breakage {breakage}")
 
 
 def _owes(account: Mapping[str, Any]) -> bool:
@@ -149,6 +162,18 @@ def scope_text(scope: Mapping[str, Any] | None) -> str:
     parts = list(scope.get("meters", ()))
     named = {name: "|".join(values) for name, values in scope.get("dimensions", {}).items()}
     return " ".join([*parts, pairs(named)]).strip() or "anything"
+
+
+def recurrence_text(grant: Mapping[str, Any]) -> str:
+    """How a grant comes again, and when next."""
+    told = grant["recurrence"]
+    count = told.get("count", 1)
+    period = told["every"] if count == 1 else f"{count} {told['every']}s"
+    zone = f" by the clock of {told['zone']}" if told.get("zone", "UTC") != "UTC" else ""
+    left = f", {told['left']} more times" if told.get("left") is not None else ""
+    kept = ", adding up" if told.get("mode") == "accumulate" else ""
+    after = f"; next {short_time(grant['next_at'])}" if grant.get("next_at") else "; the last"
+    return f"every {period}{zone}{kept}{left}{after}"
 
 
 def margin(revenue: str, cost: str) -> str:

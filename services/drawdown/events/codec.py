@@ -14,14 +14,20 @@ from typing import Any, Final, cast
 import msgspec
 
 from drawdown.events.commands import (
+    Adjust,
     AnyCommand,
     Authorize,
     Capture,
+    Convert,
     Extend,
     Grant,
     Release,
+    Reverse,
+    SetState,
     SetTerms,
+    Void,
 )
+from drawdown.events.deadletters import Redriven
 from drawdown.events.decisions import Decision
 from drawdown.events.entries import Entry
 from drawdown.events.notices import LowBalance, Notice
@@ -34,7 +40,14 @@ from drawdown.events.pricebook import (
     RateRecord,
 )
 from drawdown.events.reasons import Reason
-from drawdown.events.rows import AnyRow, HoldRow, RunningRow, SeenRow, WalletRow
+from drawdown.events.rows import (
+    AnyRow,
+    HoldRow,
+    ReversedRow,
+    RunningRow,
+    SeenRow,
+    WalletRow,
+)
 from drawdown.events.settings import AnySetting, ApiKey, CustomerToken
 from drawdown.events.structs import struct_of, union_of
 from drawdown.events.usage import UsageEvent
@@ -42,7 +55,19 @@ from drawdown.events.usage import UsageEvent
 RECORD_BYTES_MAX: Final = 1 << 20
 """A larger input record is a dead letter: 1 MiB holds any usage there is."""
 
-Command = Authorize | Capture | Release | Extend | Grant | SetTerms
+Command = (
+    Authorize
+    | Capture
+    | Release
+    | Extend
+    | Grant
+    | SetTerms
+    | Void
+    | Adjust
+    | Reverse
+    | Convert
+    | SetState
+)
 BookRecord = AssetRecord | MeterRecord | RateRecord | CommitRecord
 Setting = ApiKey | CustomerToken
 
@@ -148,10 +173,11 @@ def decode_usage(value: bytes) -> UsageEvent:
 decode_command: Callable[[bytes], Command] = _decoder(union_of(AnyCommand))
 decode_entry: Callable[[bytes], Entry] = _decoder(struct_of(Entry))
 decode_wallet: Callable[[bytes], WalletRow] = _decoder(struct_of(WalletRow))
-decode_row: Callable[[bytes], WalletRow | HoldRow | RunningRow | SeenRow] = _decoder(
+decode_row: Callable[[bytes], WalletRow | HoldRow | RunningRow | SeenRow | ReversedRow] = _decoder(
     union_of(AnyRow, checked=False)
 )
 decode_decision: Callable[[bytes], Decision] = _decoder(struct_of(Decision))
+decode_redriven: Callable[[bytes], Redriven] = _decoder(struct_of(Redriven, checked=True))
 decode_low_balance: Callable[[bytes], LowBalance] = _decoder(struct_of(LowBalance))
 decode_notice: Callable[[bytes], Notice] = _decoder(struct_of(Notice))
 decode_book_record: Callable[[bytes], BookRecord] = _decoder(union_of(AnyBookRecord))

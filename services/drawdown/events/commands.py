@@ -19,6 +19,7 @@ from drawdown.events.base import (
     Identifier,
     Metadata,
     Name,
+    Open,
     Price,
     QuantityText,
     StrictRecord,
@@ -26,6 +27,11 @@ from drawdown.events.base import (
 )
 
 Category = Literal["paid", "promotional", "included"]
+DrawdownPolicy = Literal[
+    "drawdown", "stigg", "stripe", "metronome", "openmeter", "orb", "lago", "flexprice"
+]
+"""Which grants pay first: our order, or the order of a peer (`ledger.drawdown.ORDERS`)."""
+WalletState = Literal["active", "suspended", "closed"]
 Dimensions = Annotated[dict[Name, DimensionValue], Field(max_length=32)]
 Quantities = Annotated[dict[Name, int | QuantityText], Field(max_length=32)]
 Priority = Annotated[int, Field(ge=0, le=1_000_000)]
@@ -149,6 +155,50 @@ class Scope(StrictRecord):
     ] = Field(default_factory=dict)
 
 
+class Rollover(StrictRecord):
+    """What of a cycle's unspent value goes over into the next: as much as there is, but at least
+    `min` (the rest is granted) and at most `max` of all that was carried, for so many cycles."""
+
+    min: AmountPositive = "0"
+    max: AmountPositive | None = Field(default=None, description="Default: all of it")
+    cycles: Annotated[int, Field(ge=1, le=36)] | None = Field(
+        default=None, description="How many cycles it then lives; default: for good"
+    )
+
+
+CYCLES_MAX: Final = 10_000
+"""A recurrence ends within so many cycles."""
+
+
+class Recurrence(StrictRecord):
+    """A grant that comes again every hour, day, week, month or year.
+
+    A cycle begins at `anchor` and every `count` periods before and after it, by the wall clock of
+    `zone`; a day that a month does not have is its last. The first cycle is the one that `now` or
+    `effective_at` falls into, and is granted whole.
+    """
+
+    every: Literal["hour", "day", "week", "month", "year"]
+    count: Annotated[int, Field(ge=1, le=1000)] = 1
+    anchor: Timestamp | None = Field(
+        default=None, description="Default: when the grant takes effect"
+    )
+    zone: Annotated[str, Field(min_length=1, max_length=64)] = Field(
+        default="UTC", description="An IANA name, such as Europe/Berlin"
+    )
+    mode: Literal["reset", "accumulate"] = Field(
+        default="reset",
+        description="`reset`: at each cycle's end what is unspent lapses or rolls over, and a whole"
+        " grant takes its place. `accumulate`: each cycle adds the amount to what is left",
+    )
+    rollover: Rollover | None = Field(default=None, description="With `reset`; default nothing")
+    cycles: Annotated[int, Field(ge=1, le=CYCLES_MAX)] | None = Field(
+        default=None,
+        description="How many in all. Without it the grant's `expires_at` ends the recurrence; one"
+        f" of the two is needed, and no more than {CYCLES_MAX:,} cycles",
+    )
+
+
 class Grant(Command):
     """Put value into the wallet. Opens the wallet of a customer nobody has seen."""
 
@@ -176,6 +226,87 @@ class Grant(Command):
     )
     reason: DimensionValue | None = None
     metadata: Metadata = Field(default_factory=dict)
+    recurrence: Recurrence | None = Field(
+        default=None, description="Comes again each cycle; `expires_at` is then the end of it all"
+    )
+
+
+class Void(Command):
+    """End a grant: what is left of it is gone, and it does not come again."""
+
+    type: Literal["void"] = "void"
+    grant_id: Identifier = Field(
+        description="Of a live grant; of one that comes again also the id it was first given"
+    )
+    keep: bool = Field(
+        default=False, description="Keep what is left, and only let it not come again"
+    )
+    reason: DimensionValue | None = None
+
+
+Reasoned = Annotated[DimensionValue, Field(min_length=1)]
+
+
+class Adjust(Command):
+    """A manual booking, with its reason. What is added is a grant; what is taken is paid as usage
+    is, and is as much revenue."""
+
+    type: Literal["adjust"] = "adjust"
+    asset: Name
+    amount: Amount = Field(description="Added; taken where negative")
+    reason: Reasoned
+    grant_id: Identifier | None = Field(
+        default=None, description="Of what is added; defaults to the command's id"
+    )
+    category: Category = "promotional"
+    cost_basis: Price | None = Field(default=None, description="As of a grant")
+    expires_at: Timestamp | None = None
+    metadata: Metadata = Field(default_factory=dict)
+
+
+class Reverse(Command):
+    """Book the exact inverse of an entry, once.
+
+    What was taken returns to the grants it came from where they live, and what was given is taken
+    back from its grant first. A reversal can be reversed too, and that is the end of it.
+    """
+
+    type: Literal["reverse"] = "reverse"
+    entry: Open = Field(
+        description="The journal entry, whole, as the query service or the topic gives it"
+    )
+    reason: Reasoned
+    gone: Literal["grant", "lapse"] = Field(
+        default="grant",
+        description="What becomes of what came from grants that live no more: a new grant without"
+        " an end, or it stays with them",
+    )
+    keep_cost: bool = Field(
+        default=False, description="What the usage cost us stays: it did happen, and is refunded"
+    )
+
+
+class Convert(Command):
+    """Turn some of one asset into another, at the rate of the price book."""
+
+    type: Literal["convert"] = "convert"
+    asset: Name = Field(description="What is given")
+    amount: AmountPositive
+    to: Name = Field(description="The asset that is wanted")
+    grant_id: Identifier | None = Field(default=None, description="Defaults to the command's id")
+    reason: DimensionValue | None = None
+
+
+class SetState(Command):
+    """Suspend a wallet, make it active again, or close it for good.
+
+    Suspended, nothing is authorized; closed, no command but the end of a hold is taken. What is
+    used all the same is booked, and the wallet is kept.
+    """
+
+    type: Literal["set_state"] = "set_state"
+    state: WalletState
+    reason: DimensionValue | None = None
 
 
 class Outage(StrictRecord):
@@ -217,9 +348,23 @@ class SetTerms(Command):
     )
     outage: Outage | None = Field(default=None, description="Default `closed`")
     holds_max: HoldsMax | None = Field(default=None, description="Open holds at a time")
+    drawdown: DrawdownPolicy | None = Field(
+        default=None, description="Which grants pay first; default as the price book says"
+    )
     reason: DimensionValue | None = None
 
 
 AnyCommand = Annotated[
-    Authorize | Capture | Release | Extend | Grant | SetTerms, Field(discriminator="type")
+    Authorize
+    | Capture
+    | Release
+    | Extend
+    | Grant
+    | SetTerms
+    | Void
+    | Adjust
+    | Reverse
+    | Convert
+    | SetState,
+    Field(discriminator="type"),
 ]

@@ -28,7 +28,16 @@ from drawdown.events.base import (
     Record,
     Timestamp,
 )
-from drawdown.events.commands import CapturePolicy, Category, HoldsMax, Outage, Scope
+from drawdown.events.commands import (
+    CapturePolicy,
+    Category,
+    DrawdownPolicy,
+    HoldsMax,
+    Outage,
+    Rollover,
+    Scope,
+    WalletState,
+)
 
 EntryType = Literal[
     "drawdown.entry.grant",
@@ -41,6 +50,13 @@ EntryType = Literal[
     "drawdown.entry.release",
     "drawdown.entry.expire",
     "drawdown.entry.extend",
+    "drawdown.entry.rollover",
+    "drawdown.entry.settle",
+    "drawdown.entry.void",
+    "drawdown.entry.adjust",
+    "drawdown.entry.reversal",
+    "drawdown.entry.convert",
+    "drawdown.entry.state",
     "drawdown.entry.close",
 ]
 TYPE_PREFIX: Final = "drawdown.entry."
@@ -60,6 +76,10 @@ class Cause(Record):
     offset: Count | None = None
     timer: Name | None = None
     due_at: Timestamp | None = None
+    accepted_late_by: Identifier | None = Field(
+        default=None,
+        description="The operator who had usage booked that is older than the lateness window",
+    )
 
 
 class UsageFacts(Record):
@@ -98,6 +118,22 @@ class Allocation(Record):
     revenue: Amount = Field(default="0", description="Recognized by it, in the reporting currency")
 
 
+class RecurrenceFacts(Record):
+    """How a grant comes again, as it stands in the cycle that has it."""
+
+    id: Identifier = Field(description="Of the first cycle's grant")
+    every: Literal["hour", "day", "week", "month", "year"]
+    count: int = 1
+    anchor: Timestamp
+    zone: str = "UTC"
+    mode: Literal["reset", "accumulate"] = "reset"
+    amount: Amount = Field(description="Of each cycle")
+    paid: Amount = Field(default="0", description="For each cycle, in the reporting currency")
+    left: Count | None = Field(default=None, description="Cycles after this one; None: no count")
+    ends_at: Timestamp | None = None
+    rollover: Rollover | None = None
+
+
 class GrantFacts(Record):
     """The terms of a grant."""
 
@@ -113,6 +149,11 @@ class GrantFacts(Record):
     scope: Scope | None = None
     paid: Amount = Field(description="What was paid for all of it, in the reporting currency")
     metadata: Metadata = Field(default_factory=dict)
+    recurrence: RecurrenceFacts | None = None
+    next_at: Timestamp | None = Field(default=None, description="When the next cycle begins")
+    rolled: Identifier | None = Field(
+        default=None, description="The recurring grant whose unspent value this is"
+    )
 
 
 class TermsFacts(Record):
@@ -123,6 +164,36 @@ class TermsFacts(Record):
     capture_policy: CapturePolicy | None = None
     outage: Outage | None = None
     holds_max: HoldsMax | None = None
+    drawdown: DrawdownPolicy | None = None
+
+
+class VoidFacts(Record):
+    """The grant that was ended."""
+
+    grant: Identifier
+    sequence: Count = Field(description="Of the entry that granted it")
+    kept: bool = Field(default=False, description="What is left is kept; it does not come again")
+
+
+class ReversesFacts(Record):
+    """The entry that was reversed."""
+
+    sequence: Count
+    entry_digest: Digest
+    kind: Name
+    back: bool = Field(description="Whether value comes back to the customer by this")
+    again: bool = Field(default=False, description="It was a reversal: this restores what was")
+    deferred: Amount = Field(
+        default="0", description="Paid for what was taken back of its grant, and not recognized"
+    )
+
+
+class ConversionFacts(Record):
+    """The other side of a conversion, which is the entry before or after."""
+
+    asset: Name
+    amount: Amount
+    price: str = Field(description="Of one unit given, in the asset that is wanted")
 
 
 class HeldPart(Record):
@@ -232,6 +303,13 @@ class EntryData(Record):
     )
     hold: HoldFacts | None = None
     read: ReadFacts | None = Field(default=None, description="By the authorization it came of")
+    breakage: Amount = Field(
+        default="0", description="Paid for and never to be used: the value of what lapsed"
+    )
+    void: VoidFacts | None = None
+    reverses: ReversesFacts | None = None
+    conversion: ConversionFacts | None = None
+    state: WalletState | None = None
     running: RunningFacts | None = None
 
 

@@ -114,7 +114,8 @@ def _bounded_number(text: str) -> int | Decimal:
     except InvalidOperation:
         raise NumberError(f"{text!r} is not a number") from None
     _, digits, exponent = value.as_tuple()
-    assert isinstance(exponent, int)  # JSON has neither NaN nor infinity
+    if not isinstance(exponent, int):
+        raise NumberError(f"{text!r} is not a finite number")
     if len(digits) + max(exponent, 0) > DIGITS_MAX or -exponent > DIGITS_MAX:
         raise NumberError(f"{text} is out of bounds: at most {DIGITS_MAX} digits")
     integral = value.to_integral_value()

@@ -21,7 +21,8 @@ from drawdown.events.base import (
     StrictRecord,
     Timestamp,
 )
-from drawdown.events.pricemodels import PerUnit, PriceModel, TokenMap
+from drawdown.events.commands import DrawdownPolicy
+from drawdown.events.pricemodels import PerUnit, PriceModel, PriceText, TokenMap
 from drawdown.events.usage import EventType
 
 __all__ = [
@@ -96,6 +97,14 @@ class Rate(StrictRecord):
     rounding: Rounding = Rounding()
 
 
+class Conversion(StrictRecord):
+    """One unit of `asset` makes `price` units of `to`, rounded down to its scale."""
+
+    asset: Name
+    to: Name
+    price: PriceText
+
+
 class PriceBook(StrictRecord):
     """A price book as people write it: the file of `drawdown price-book`."""
 
@@ -108,6 +117,8 @@ class PriceBook(StrictRecord):
     rates: list[Rate] = Field(default_factory=list)
     costs: list[Rate] = Field(default_factory=list)
     thresholds: dict[Name, list[Amount]] = Field(default_factory=dict)
+    drawdown: DrawdownPolicy = "drawdown"
+    conversions: Annotated[list[Conversion], Field(max_length=64)] = Field(default_factory=list)
 
 
 class BookRecord(StrictRecord):
@@ -149,6 +160,10 @@ class CommitRecord(BookRecord):
         description="SHA-256 over their values, in order, each ended by a newline"
     )
     title: DimensionValue = ""
+    drawdown: DrawdownPolicy = Field(
+        default="drawdown", description="Which grants pay first, where a wallet does not say"
+    )
+    conversions: list[Conversion] = Field(default_factory=list)
 
 
 AnyBookRecord = Annotated[

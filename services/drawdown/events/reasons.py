@@ -34,6 +34,12 @@ class Reason(StrEnum):
     HOLD_EXPIRED = "hold_expired"
     CAPTURE_EXCEEDS_HOLD = "capture_exceeds_hold"
     OUTAGE_OPEN = "outage_open"
+    WALLET_SUSPENDED = "wallet_suspended"
+    WALLET_CLOSED = "wallet_closed"
+    GRANT_UNKNOWN = "grant_unknown"
+    ALREADY_REVERSED = "already_reversed"
+    NOT_REVERSIBLE = "not_reversible"
+    NO_CONVERSION = "no_conversion"
     # dead letters
     MALFORMED = "malformed"
     OVERSIZED = "oversized"
@@ -103,6 +109,26 @@ MEANINGS: dict[Reason, str] = {
         "No decision could be had in time, and the customer's terms let work run in an outage: the"
         " gateway allowed it itself. Nothing was read and nothing is held; report the usage as an"
         " event, which is booked as any, overdrawn where nothing is left."
+    ),
+    Reason.WALLET_SUSPENDED: (
+        "The wallet is suspended: nothing is authorized until it is set active again. What is used"
+        " all the same is booked."
+    ),
+    Reason.WALLET_CLOSED: (
+        "The wallet is closed for good, and kept: no command but the end of a hold is taken. Use"
+        " another customer id."
+    ),
+    Reason.GRANT_UNKNOWN: (
+        "The wallet has no live grant of this id: it was spent, lapsed or voided, or never was."
+    ),
+    Reason.ALREADY_REVERSED: "The entry was reversed before. Reverse that reversal, or adjust.",
+    Reason.NOT_REVERSIBLE: (
+        "An entry of this kind, or a reversal of a reversal, has no inverse; `detail` names what to"
+        " do instead."
+    ),
+    Reason.NO_CONVERSION: (
+        "The price book in effect has no rate from the one asset to the other. Publish one under"
+        " `conversions`."
     ),
     Reason.MALFORMED: "Not a record of this topic: bad JSON, a missing field, a wrong type.",
     Reason.OVERSIZED: "Larger than 1 MiB. Send what is counted, not what was said.",

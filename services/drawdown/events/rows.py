@@ -25,8 +25,16 @@ from drawdown.events.base import (
     Record,
     Timestamp,
 )
-from drawdown.events.commands import CapturePolicy, Category, HoldsMax, Outage, Scope
-from drawdown.events.entries import HeldPart
+from drawdown.events.commands import (
+    CapturePolicy,
+    Category,
+    DrawdownPolicy,
+    HoldsMax,
+    Outage,
+    Scope,
+    WalletState,
+)
+from drawdown.events.entries import HeldPart, RecurrenceFacts
 
 
 class GrantRow(Record):
@@ -47,6 +55,12 @@ class GrantRow(Record):
     paid: Amount = Field(default="0", description="Paid for all of it, in the reporting currency")
     sequence: Count = Field(description="Of the entry that granted it")
     metadata: Metadata = Field(default_factory=dict)
+    recurrence: RecurrenceFacts | None = None
+    next_at: Timestamp | None = Field(default=None, description="When the next cycle begins")
+    succeeded: bool = Field(default=False, description="The next cycle has its grant")
+    rolled: Identifier | None = Field(
+        default=None, description="The recurring grant whose unspent value this is"
+    )
     held: Amount = "0"
     remaining: Amount = Field(description="Neither spent nor held")
 
@@ -54,8 +68,8 @@ class GrantRow(Record):
 class AccountRow(Record):
     """A wallet's holdings of one asset, and the totals of all that ever moved in it.
 
-    Conservation: granted = debited + lapsed + held + unspent - credit_used - overdrawn, with the
-    other ways in and out beside `granted` and `debited` as they come to exist.
+    Conservation: granted + reversed_in + converted_in + adjusted_up = debited + lapsed + voided +
+    reversed_out + converted_out + adjusted_down + held + unspent - credit_used - overdrawn.
     """
 
     asset: Name
@@ -70,6 +84,13 @@ class AccountRow(Record):
     debited: Amount = "0"
     lapsed: Amount = "0"
     credit_held: Amount = Field(default="0", description="Part of `held` that is on credit")
+    voided: Amount = "0"
+    adjusted_up: Amount = "0"
+    adjusted_down: Amount = "0"
+    reversed_in: Amount = Field(default="0", description="Given back by reversals")
+    reversed_out: Amount = Field(default="0", description="Taken back by reversals")
+    converted_in: Amount = "0"
+    converted_out: Amount = "0"
 
 
 class WalletRow(Record):
@@ -89,6 +110,13 @@ class WalletRow(Record):
     capture_policy: CapturePolicy | None = Field(default=None, description="None is `allow`")
     outage: Outage | None = Field(default=None, description="None is `closed`")
     holds_max: HoldsMax | None = None
+    drawdown: DrawdownPolicy | None = Field(
+        default=None, description="Which grants pay first; None is as the price book says"
+    )
+    state: WalletState = "active"
+    breakage: Amount = Field(
+        default="0", description="Paid for and ended unspent, in the reporting currency"
+    )
 
 
 class HoldRow(Record):
@@ -163,4 +191,15 @@ class SeenRow(Record):
     sequence: Count = Field(description="Of the last entry that changed it")
 
 
-AnyRow = Annotated[WalletRow | HoldRow | RunningRow | SeenRow, Field(discriminator="row")]
+class ReversedRow(Record):
+    """An entry that was reversed: it cannot be again. Key `customer<US>reversed<US>sequence`."""
+
+    row: Literal["reversed"] = "reversed"
+    customer: CustomerId
+    sequence: Count = Field(description="Of the entry that was reversed")
+    by: Count = Field(description="The entry that reversed it")
+
+
+AnyRow = Annotated[
+    WalletRow | HoldRow | RunningRow | SeenRow | ReversedRow, Field(discriminator="row")
+]

@@ -51,6 +51,7 @@ HTTP_STATUS: Final[Mapping[Reason, int | None]] = {
     Reason.BALANCE_STALE: 200,
     Reason.TOO_MANY_HOLDS: 200,
     Reason.OUTAGE_OPEN: 200,
+    Reason.WALLET_SUSPENDED: 200,
     # A problem: asked so, it cannot be done.
     Reason.MALFORMED: 400,
     Reason.UNKNOWN_METER: 400,
@@ -62,7 +63,12 @@ HTTP_STATUS: Final[Mapping[Reason, int | None]] = {
     Reason.ESTIMATE_MISSING: 400,
     Reason.HOLD_TOO_LONG: 400,
     Reason.HOLD_UNKNOWN: 404,
+    Reason.GRANT_UNKNOWN: 404,
     Reason.TOO_MANY_GRANTS: 409,
+    Reason.WALLET_CLOSED: 409,
+    Reason.ALREADY_REVERSED: 409,
+    Reason.NOT_REVERSIBLE: 409,
+    Reason.NO_CONVERSION: 409,
     Reason.HOLD_EXISTS: 409,
     Reason.HOLD_CLOSED: 409,
     Reason.HOLD_EXPIRED: 409,
@@ -125,7 +131,8 @@ def _answer(value: bytes, decision: Decision, done: int, with_hold: int) -> Resp
     """A decision as an answer: a denial is a success, a refusal a problem."""
     reason = Reason(decision.reason)
     status = HTTP_STATUS[reason] or UNEXPECTED
-    if not decision.allowed and status != ANSWERED:
+    denied = decision.kind == "authorization" and reason == Reason.WALLET_CLOSED
+    if not decision.allowed and status != ANSWERED and not denied:
         raise ProblemError(
             status,
             str(reason),

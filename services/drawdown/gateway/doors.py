@@ -207,23 +207,23 @@ def schemas() -> dict[str, Schema]:
     return {
         **found,
         EVENT_IN: plain,
-        AUTHORIZATION: _body_schema(found.pop(Authorize.__name__)),
+        AUTHORIZATION: body_schema(found.pop(Authorize.__name__)),
         CAPTURE: _hold_schema(found.pop(Capture.__name__)),
         RELEASE: _hold_schema(found.pop(Release.__name__)),
         EXTEND: _hold_schema(found.pop(Extend.__name__)),
-        NEW_GRANT: _body_schema(found.pop(Grant.__name__), in_path="customer"),
-        TERMS: _body_schema(found.pop(SetTerms.__name__), in_path="customer"),
+        NEW_GRANT: body_schema(found.pop(Grant.__name__), in_path="customer"),
+        TERMS: body_schema(found.pop(SetTerms.__name__), in_path="customer"),
     }
 
 
 def _hold_schema(command: Schema) -> Schema:
     """The same of a command about the hold in the path; the customer may be in the query."""
-    schema = _body_schema(command, in_path="hold_id")
+    schema = body_schema(command, in_path="hold_id")
     schema["required"].remove("customer")
     return _without_empty(schema)
 
 
-def _body_schema(command: Schema, in_path: str | None = None) -> Schema:
+def body_schema(command: Schema, in_path: str | None = None) -> Schema:
     """A command's schema, without what the door fills in."""
     schema = deepcopy(command)
     optional = {*_FILLED_IN, in_path}

@@ -12,7 +12,7 @@ from decimal import Context, Decimal, InvalidOperation
 from typing import Any, Final
 
 from drawdown.events.codec import RecordError
-from drawdown.events.numbers import NumberError, plain_text, quantity, text_number
+from drawdown.events.numbers import EXACT, NumberError, plain_text, quantity, text_number
 from drawdown.events.reasons import Reason
 
 INPUT: Final = ("gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens", "prompt_tokens")
@@ -58,7 +58,7 @@ def disjoint(data: Mapping[str, Any]) -> dict[str, Any]:
     _put(found, "input", INPUT, _pop(found, INPUT), cached, written)
     _put(found, "output", OUTPUT, _pop(found, OUTPUT), reasoning)
     contained = {"cached_input": cached, "cache_write": written, "reasoning": reasoning}
-    found.update({name: count for name, count in contained.items() if count})
+    found.update({name: _stated(count) for name, count in contained.items() if count})
     for name, own in NAMES.items():
         if name in found:
             value = found.pop(name)
@@ -90,12 +90,22 @@ def _put(
 ) -> None:
     if total is None:
         return
-    rest = total - sum(part for part in inside if part)
+    rest: int | Decimal = total
+    for part in inside:
+        if part:
+            rest = EXACT.subtract(Decimal(rest), Decimal(part))
     if rest < 0:
         raise RecordError(
             Reason.BAD_QUANTITY, "is less than what it is said to contain", f"data.{names[-1]}"
         )
-    data[own] = rest
+    data[own] = _stated(rest)
+
+
+def _stated(count: int | Decimal) -> int | str:
+    """As an event has it: text where it is not whole, so that no digit is taken for a float's."""
+    if isinstance(count, Decimal) and count != count.to_integral_value():
+        return plain_text(count)
+    return int(count)
 
 
 def _cost(value: object) -> str:

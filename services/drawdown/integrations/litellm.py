@@ -19,7 +19,13 @@ from decimal import Decimal
 from importlib.resources import files
 from typing import Any, Final, cast
 
-from drawdown.events.numbers import EXACT, PRICE_PLACES_MAX, plain_text
+from drawdown.events.numbers import (
+    EXACT,
+    PRICE_PLACES_MAX,
+    NumberError,
+    plain_text,
+    vendor_number,
+)
 from drawdown.events.pricebook import Asset, Meter, PriceBook, Rate, TokenMap
 
 METER: Final = "llm"
@@ -61,6 +67,8 @@ SAME_AS: Final[Mapping[str, str]] = {
 }
 """A kind of token without a price of its own costs what this one costs."""
 
+PRICE_MAX: Final = 10**20
+"""A price is below this, as a book has it."""
 QUANTITIES: Final = (*sorted(set(FIELDS.values()) - {"events"}),)
 
 
@@ -86,13 +94,23 @@ def catalogue(text: str | None = None) -> dict[str, dict[str, Any]]:
         where = files("drawdown.data") / "litellm-prices" / "model_prices_and_context_window.json"
         text = where.read_text("utf-8")
     try:
-        models = json.loads(text, parse_float=Decimal)
+        models = json.loads(
+            text, parse_float=vendor_number, parse_int=vendor_number, parse_constant=_no_number
+        )
     except json.JSONDecodeError as error:
         raise CatalogueError(f"line {error.lineno}: {error.msg}") from None
+    except NumberError as error:
+        raise CatalogueError(str(error)) from None
+    except RecursionError:
+        raise CatalogueError("nested too deeply") from None
     if not isinstance(models, dict) or not all(isinstance(m, dict) for m in models.values()):
         raise CatalogueError("expected one JSON object per model")
     models.pop("sample_spec", None)
     return models
+
+
+def _no_number(text: str) -> None:
+    raise NumberError(f"{text} is not a number")
 
 
 def model_prices(model: Mapping[str, Any]) -> dict[str, Decimal]:
@@ -128,7 +146,7 @@ def import_catalogue(
         if not prices:
             skipped[name] = f"no price the book can express (mode {model.get('mode')})"
             continue
-        if "*" in name or len(name) > 200:
+        if "*" in name or not 0 < len(name) <= 200 or not name.isprintable():
             skipped[name] = "its name cannot be matched"
             continue
         if any(price < 0 for price in prices.values()):
@@ -167,6 +185,8 @@ def _rate(rate_id: str, model: str, prices: Mapping[str, Decimal]) -> Rate:
             f"{model}: a price of {-finest} decimal places; a book has at most {PRICE_PLACES_MAX}:"
             " give a markup with fewer"
         )
+    if any(price >= PRICE_MAX for price in prices.values()):
+        raise CatalogueError(f"{model}: a price of 10^20 or more")
     return Rate(
         id=rate_id,
         meter=METER,

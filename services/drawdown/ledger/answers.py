@@ -25,6 +25,11 @@ COMMANDS: Final = {
     "capture": "capture",
     "release": "release",
     "extend": "extend",
+    "void": "void",
+    "adjust": "adjust",
+    "reversal": "reverse",
+    "convert": "convert",
+    "state": "set_state",
 }
 """The command behind each kind of entry that a command causes."""
 

@@ -12,10 +12,10 @@ be paid.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, cast
 
 from drawdown.events.base import Value, milliseconds, moment
-from drawdown.events.codec import RecordError, encode
+from drawdown.events.codec import Command, RecordError, encode, kind_of
 from drawdown.events.commands import HOLDS_MAX, Authorize
 from drawdown.events.decisions import Decision
 from drawdown.events.entries import PriceFacts, ReadFacts, UsageFacts
@@ -39,9 +39,23 @@ from drawdown.ledger.values import NO_POLICY, Wallet, hold_key
 LEAST: Final = 1
 """What an authorization without an estimate needs: any balance above zero."""
 
+NOT_ACTIVE: Final = {
+    "suspended": Reason.WALLET_SUSPENDED,
+    "closed": Reason.WALLET_CLOSED,
+}
+
 _Decision = struct_of(Decision)
 _UsageFacts = struct_of(UsageFacts)
 _ReadFacts = struct_of(ReadFacts)
+
+
+def is_check(command: Command) -> bool:
+    """Whether a command is a plain check: it changes nothing, and may be decided any number of
+    times."""
+    if kind_of(command) != "authorize":
+        return False
+    asked = cast(Authorize, command)
+    return asked.require == "check" and not asked.capture
 
 
 def authorize(
@@ -57,6 +71,8 @@ def authorize(
     wallet: Wallet | None = rows.row(command.customer)
     if wallet is None:
         return Decided(answer=_denied(command, now, Reason.UNKNOWN_CUSTOMER))
+    if wallet.state != "active":
+        return Decided(answer=_denied(command, now, NOT_ACTIVE[wallet.state], wallet=wallet))
     lag_ms_max = command.max_usage_lag_ms
     if lag_ms_max is not None and now.usage_lag_ms > lag_ms_max:
         detail = f"usage is {now.usage_lag_ms} ms behind; at most {lag_ms_max} ms were allowed"
@@ -208,6 +224,7 @@ def _entered(
         command.dimensions,
         now.at_ms,
         book.reporting,
+        book.order,
     )
     use = _UsageFacts(
         meter=asked.meter,

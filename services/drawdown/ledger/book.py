@@ -8,8 +8,9 @@ instant by the one published later.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, tzinfo
 from decimal import Decimal
 from fnmatch import fnmatchcase
 from typing import Any, Final
@@ -17,10 +18,11 @@ from typing import Any, Final
 from drawdown.events.base import Value, milliseconds
 from drawdown.events.codec import RecordError, kind_of
 from drawdown.events.entries import PriceFacts
-from drawdown.events.numbers import NumberError, amount_of, plain_text, quantity
-from drawdown.events.pricebook import Asset, CommitRecord, Meter, Rate
+from drawdown.events.numbers import EXACT, NumberError, amount_of, plain_text, quantity
+from drawdown.events.pricebook import Asset, CommitRecord, Conversion, Meter, Rate
 from drawdown.events.reasons import Reason
 from drawdown.events.structs import struct_of
+from drawdown.ledger.drawdown import book_order
 from drawdown.ledger.prices import (
     EVENTS,
     AnyRate,
@@ -103,7 +105,9 @@ class CompiledMeter:
                     value = checked_quantity(name, value)
                     plain = plain and type(value) is int
                 target = fields[name]
-                quantities[target] = quantities[target] + value if target in quantities else value
+                if target in quantities:
+                    value = _sum(quantities[target], value)
+                quantities[target] = value
             elif type(value) is str:
                 if len(value) > DIMENSION_LENGTH_MAX or len(name) > DIMENSION_NAME_MAX:
                     raise _too_long(name, value)
@@ -126,6 +130,13 @@ class CompiledMeter:
                 "data",
             )
         return quantities, dimensions, plain
+
+
+def _sum(one: int | Decimal, other: int | Decimal) -> int | Decimal:
+    """Two quantities together, to the last digit: 38 of them are more than `+` keeps."""
+    if isinstance(one, int) and isinstance(other, int):
+        return one + other
+    return EXACT.add(Decimal(one), Decimal(other))
 
 
 def checked_quantity(name: str, value: object, within: str = "data") -> Any:
@@ -274,6 +285,9 @@ class Book:
         }
         self.threshold_max = max((max(amounts) for amounts in self.thresholds.values()), default=0)
         self.assets = {asset.code: asset for asset in assets}
+        self.order = book_order(commit.drawdown)
+        """Of the grants that pay; None for the default."""
+        self.conversions = checked_conversions(commit.conversions, self.assets)
         self._meters = self._compile_meters(meters)
         self.meters = {meter.id: meter for meter in meters}
         if self.reporting not in self.assets:
@@ -436,10 +450,54 @@ ALONE: Final = frozenset({"outcome", "commitment"})
 """Models whose counters are of one rate: what they count is no plain quantity."""
 
 
-class Books:
-    """The versions that are known, in order of effect."""
+def checked_conversions(
+    conversions: Sequence[Conversion], assets: Mapping[str, Asset]
+) -> dict[tuple[str, str], Conversion]:
+    """Conversions by (asset, to). Raises BookError for an unknown asset, a price of nothing, a
+    pair that stands there twice, and for a way back to where one came from: going round it could
+    make money."""
+    found: dict[tuple[str, str], Conversion] = {}
+    ways: dict[str, list[str]] = {}
+    for each in conversions:
+        at = f"conversions.{each.asset}"
+        for asset in (each.asset, each.to):
+            if asset not in assets:
+                raise BookError(at, f"no asset {asset!r}")
+        if Decimal(each.price) <= 0:
+            raise BookError(f"{at}.price", "must be above zero")
+        if found.setdefault((each.asset, each.to), each) is not each:
+            raise BookError(at, f"to {each.to!r} stands there twice")
+        ways.setdefault(each.asset, []).append(each.to)
+    for start in ways:
+        seen: set[str] = set()
+        ahead = list(ways[start])
+        while ahead:
+            asset = ahead.pop()
+            if asset == start:
+                raise BookError(
+                    f"conversions.{start}",
+                    f"lead back to {start!r}: conversions go one way; leave one of the circle out",
+                )
+            if asset not in seen:
+                seen.add(asset)
+                ahead.extend(ways.get(asset, ()))
+    return found
 
-    def __init__(self, books: Iterable[Book] = ()) -> None:
+
+Zones = Callable[[str], tzinfo | None]
+
+
+def only_utc(name: str) -> tzinfo | None:
+    """The zone of this name as far as the ledger itself knows any."""
+    return UTC if name == "UTC" else None
+
+
+class Books:
+    """The versions that are known, in order of effect; and the time zones: tables of the world,
+    as prices are, which the ledger is given and does not read itself."""
+
+    def __init__(self, books: Iterable[Book] = (), zone: Zones = only_utc) -> None:
+        self.zone = zone
         self._books = sorted(books, key=lambda book: (book.effective_ms, book.offset))
         self._starts = [book.effective_ms for book in self._books]
         self.offset = max((book.offset for book in self._books), default=-1)
@@ -453,7 +511,7 @@ class Books:
         return self._books[place - 1] if place else None
 
     def with_book(self, book: Book) -> Books:
-        return Books([*self._books, book])
+        return Books([*self._books, book], self.zone)
 
     def __iter__(self) -> Any:
         return iter(self._books)

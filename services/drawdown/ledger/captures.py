@@ -58,7 +58,7 @@ def captured(
     charge: int,
     meter: str,
     dimensions: Mapping[str, str],
-    reporting: str,
+    book: Book | None,
     now: Moment,
     *,
     final: bool,
@@ -85,9 +85,11 @@ def captured(
         capped, left = left, 0
     amount = charge - capped
     account = wallet.account(hold.asset)
+    reporting = REPORTING_DEFAULT if book is None else book.reporting
+    order = None if book is None else book.order
     grant = None
     if charge >= 0:
-        free = take(wallet, account, left, meter, dimensions, now.at_ms, reporting)
+        free = take(wallet, account, left, meter, dimensions, now.at_ms, reporting, order)
     else:
         free, grant = give_back(wallet, account, -charge, back, now.at_ms, reporting)
     debited = dict(taken)
@@ -176,14 +178,13 @@ def capture(
         raise RecordError(
             Reason.BAD_QUANTITY, "its cost makes more than 38 digits of cost in all", "quantities"
         )
-    reporting = REPORTING_DEFAULT if book is None else book.reporting
     paid = captured(
         wallet,
         hold,
         charge,
         hold.meter,
         hold.dimensions,
-        reporting,
+        book,
         now,
         final=command.final,
         back=() if found is None else found.back,

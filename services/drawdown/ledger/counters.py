@@ -14,7 +14,7 @@ from drawdown.events.base import milliseconds, moment
 from drawdown.events.entries import RunningFacts
 from drawdown.events.numbers import amount_of, amount_text, rational_of, rational_text
 from drawdown.events.structs import replaced, struct_of
-from drawdown.ledger.drawdown import Slice, take
+from drawdown.ledger.drawdown import Order, Slice, take
 from drawdown.ledger.give_back import grown, shrunk
 from drawdown.ledger.journal import Entry, Origin, Sealed, seal
 from drawdown.ledger.outcome import Moment
@@ -27,6 +27,7 @@ from drawdown.ledger.values import (
     Seen,
     SeenKey,
     Wallet,
+    hold_key,
     running_key,
     seen_key,
 )
@@ -51,8 +52,7 @@ def evolve_counters(rows: RowReader, sealed: Sealed) -> dict[str, Row | None]:
     entry = sealed.entry
     facts = entry.running
     assert facts is not None
-    starts_ms = 0 if facts.starts_at is None else milliseconds(facts.starts_at)
-    ends_ms = NEVER if facts.ends_at is None else milliseconds(facts.ends_at)
+    starts_ms, ends_ms = _period(facts)
     key = running_key(entry.customer, facts.counter, starts_ms, ends_ms)
     row: Running | None = rows.row(key)
     quantity = 0 if row is None else row.quantity
@@ -148,9 +148,28 @@ def _closed(rows: RowReader, customer: str, key: str, row: Running | None) -> di
     return gone
 
 
-def ended_period(wallet: Wallet, row: Running, reporting: str, now: Moment) -> Sealed:
-    """The entry that a running row's timer brings about: the true-up of its commitment, or its
-    close."""
+def timer_of(entry: Entry) -> str:
+    """Key of the row whose timer brought an entry about."""
+    if entry.hold is not None:
+        return hold_key(entry.customer, entry.hold.id)
+    if entry.running is not None:
+        starts_ms, ends_ms = _period(entry.running)
+        return running_key(entry.customer, entry.running.counter, starts_ms, ends_ms)
+    return entry.customer
+
+
+def _period(facts: RunningFacts) -> tuple[int, int]:
+    return (
+        0 if facts.starts_at is None else milliseconds(facts.starts_at),
+        NEVER if facts.ends_at is None else milliseconds(facts.ends_at),
+    )
+
+
+def ended_period(
+    wallet: Wallet, row: Running, reporting: str, by: Order | None, now: Moment
+) -> Sealed:
+    """The entry that a running row's timer brings about: the true-up of its commitment, paid by the
+    book's order as any debit, or its close."""
     due_ms = row.due_ms
     assert due_ms is not None
     life = row.ends_ms == NEVER
@@ -175,7 +194,7 @@ def ended_period(wallet: Wallet, row: Running, reporting: str, now: Moment) -> S
     short = 0 if row.commitment is None else row.commitment - row.charged
     if short > 0:
         account = wallet.account(row.asset)
-        taken = take(wallet, account, short, row.meter, {}, now.at_ms, reporting)
+        taken = take(wallet, account, short, row.meter, {}, now.at_ms, reporting, by)
         return seal(
             replaced(
                 entry,

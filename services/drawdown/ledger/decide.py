@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from typing import Final, cast
 
 from drawdown.events.base import at_text, milliseconds, moment
-from drawdown.events.codec import Command, RecordError, decode_decision, encode, kind_of
-from drawdown.events.commands import Authorize, Capture
+from drawdown.events.codec import Command, RecordError, encode, kind_of
+from drawdown.events.commands import Authorize, Capture, Reverse, Void
 from drawdown.events.decisions import Decision
 from drawdown.events.reasons import Reason
 from drawdown.events.structs import replaced, struct_of
@@ -20,19 +20,24 @@ from drawdown.ledger.answers import answer_of
 from drawdown.ledger.authorize import authorize
 from drawdown.ledger.book import Books
 from drawdown.ledger.captures import capture
+from drawdown.ledger.corrections import adjust, convert, set_state, void
 from drawdown.ledger.counters import ended_period
-from drawdown.ledger.evolve import Rows, evolve_wallet
-from drawdown.ledger.grants import REPORTING_DEFAULT, grant_entry, lapse_entry
+from drawdown.ledger.evolve import Rows, evolve
+from drawdown.ledger.grants import REPORTING_DEFAULT, grant_entry
 from drawdown.ledger.holds import expired, extend, release
 from drawdown.ledger.identity import command_fingerprint, recall
 from drawdown.ledger.journal import Entry, Origin, Sealed, seal
-from drawdown.ledger.outcome import Crossing, Decided, Moment, crossings
+from drawdown.ledger.outcome import Decided, Moment, after_others, crossings
+from drawdown.ledger.replay import first_answer
+from drawdown.ledger.reversal import reverse, with_settled
 from drawdown.ledger.terms import terms_entry
+from drawdown.ledger.timers import Ahead, begun, due
 from drawdown.ledger.usage import EARLY_MS_MAX, LATENESS_MS_DEFAULT
 from drawdown.ledger.values import Hold, Running, Seen, Wallet
 
 AUTHORIZE: Final = "authorize"
 CAPTURE: Final = "capture"
+REVERSE: Final = "reverse"
 ENTRIES: Final[Mapping[str, Callable[..., Entry]]] = {
     "grant": grant_entry,
     "set_terms": terms_entry,
@@ -43,6 +48,15 @@ HOLDS: Final[Mapping[str, Callable[..., tuple[Decided, Entry]]]] = {
     "extend": extend,
 }
 """What makes it of commands that end a hold or move its end."""
+MOVES: Final[Mapping[str, Callable[..., tuple[Decided, Entry]]]] = {
+    "void": void,
+    "adjust": adjust,
+    "convert": convert,
+    "set_state": set_state,
+}
+"""What makes it of other commands of operators that move money, and what else comes of them."""
+OF_CLOSED: Final = frozenset({AUTHORIZE, CAPTURE, "release"})
+"""Commands that a closed wallet takes: two end a hold, and one is denied."""
 
 _Decision = struct_of(Decision)
 
@@ -65,7 +79,7 @@ def decide_command(
                 f"command {command.id!r} was used before with other content",
                 "id",
             )
-        return Decided(answer=replaced(decode_decision(before.result), duplicate=True))
+        return Decided(answer=replaced(first_answer(before.result), duplicate=True))
     if command.deadline_at is not None:
         taken_up_ms = max(now.at_ms, now.taken_up_ms)
         if taken_up_ms > milliseconds(command.deadline_at):
@@ -75,73 +89,106 @@ def decide_command(
                 "deadline_at",
             )
     _check_time(milliseconds(command.time), books, now)
+    wallet: Wallet | None = rows.row(command.customer)
+    if wallet is not None:
+        if wallet.policy is not None:
+            _check_open(wallet, kind_of(command))
+        if wallet.due_ms is not None and wallet.due_ms <= now.at_ms:
+            entries, after = begun(wallet, books, now)
+            if entries:
+                ahead = Ahead(rows, after)
+                decided = _decide(ahead, command, fingerprint, origin, books, now)
+                return after_others(decided, entries, wallet)
+    return _decide(rows, command, fingerprint, origin, books, now)
+
+
+def _decide(
+    rows: Rows,
+    command: Command,
+    fingerprint: bytes,
+    origin: Origin,
+    books: Books,
+    now: Moment,
+) -> Decided:
+    """Decide a command that is new, in time, and for a wallet that takes it."""
     kind = kind_of(command)
     if kind == AUTHORIZE:
         return authorize(rows, cast(Authorize, command), fingerprint, origin, books, now)
+    then: Sealed | None = None
     if kind == CAPTURE:
         decided, entry = capture(rows, cast(Capture, command), fingerprint, origin, books, now)
     elif kind in HOLDS:
         decided, entry = HOLDS[kind](rows, command, fingerprint, origin, now)
     else:
         wallet = rows.row(command.customer) or Wallet(command.customer)
-        decided = Decided(wallet=wallet)
-        entry = ENTRIES[kind](wallet, command, fingerprint, origin, books.at(now.at_ms), now)
+        if kind in ENTRIES:
+            decided = Decided(wallet=wallet)
+            entry = ENTRIES[kind](wallet, command, fingerprint, origin, books, now)
+        else:
+            if kind == REVERSE:
+                asked = cast(Reverse, command)
+                decided, entry = reverse(rows, wallet, asked, origin, books, now)
+            else:
+                decided, entry = MOVES[kind](wallet, command, origin, books, now)
+            entry = replaced(
+                entry,
+                id=command.id,
+                fingerprint=fingerprint.hex(),
+                reason=cast(Void, command).reason,
+            )
+            then = with_settled(entry, wallet, now)
     sealed = seal(entry)
     answer = answer_of(sealed)
     return replaced(
-        decided, entries=(sealed,), answer=answer, identity=fingerprint + encode(answer)
+        decided,
+        entries=(*decided.entries, sealed, *(() if then is None else (then,))),
+        answer=answer,
+        identity=fingerprint + encode(answer),
     )
+
+
+def _check_open(wallet: Wallet, kind: str) -> None:
+    if wallet.state == "closed" and kind not in OF_CLOSED:
+        raise RecordError(
+            Reason.WALLET_CLOSED,
+            "the wallet is closed for good: use another customer id",
+            "customer",
+        )
 
 
 def decide_timer(rows: Rows, key: str, books: Books, now: Moment) -> Decided:
     """What a row's timer brings about at `now`, if it is due: a hold expires, a period ends, or
-    grants of a wallet lapse."""
+    grants of a wallet come again, lapse or roll over."""
     row = rows.row(key)
     if row is None or row.due_ms is None or row.due_ms > now.at_ms:
         return Decided()
     if isinstance(row, Seen):
         return Decided()  # goes with its running row
     if isinstance(row, Running):
-        owner = rows.row(row.customer)
-        sealed = ended_period(owner, row, _reporting(books, now), now)
-        entry = sealed.entry
-        spent = entry.amount - entry.overdrawn  # nothing, where the period is only closed
-        crossed = crossings(owner, books.at(now.at_ms), row.asset, spent, now.at_ms)
-        return Decided((sealed,), crossed=crossed, overdrawn=entry.overdrawn, wallet=owner)
+        return _period_ends(rows, key, row, books, now)
     if isinstance(row, Hold):
         owner = rows.row(row.customer)
         return Decided((expired(owner, row, now),), wallet=owner)
-    return _lapses(row, Origin(timer="expiry", due_ms=row.due_ms), books, now)
+    return due(row, books, now)
 
 
-def _reporting(books: Books, now: Moment) -> str:
+def _period_ends(rows: Rows, key: str, row: Running, books: Books, now: Moment) -> Decided:
+    """Its true-up, its close, or one after the other where the time is over for both."""
+    owner: Wallet = rows.row(row.customer)
     book = books.at(now.at_ms)
-    return REPORTING_DEFAULT if book is None else book.reporting
-
-
-def _lapses(wallet: Wallet, origin: Origin, books: Books, now: Moment) -> Decided:
-    """Grants whose time is over lapse; what holds have of them stays until they end."""
-    first = wallet
-    entries: list[Sealed] = []
-    crossed: list[Crossing] = []
-    for grant in wallet.grants:
-        terms = grant.terms
-        if terms.expires_ms > now.at_ms or not grant.remaining:
-            continue
-        # What lapses was there until now: the crossing is measured just before its expiry.
-        crossed.extend(
-            crossings(
-                wallet,
-                books.at(now.at_ms),
-                terms.asset,
-                grant.remaining,
-                terms.expires_ms - 1,
-            )
-        )
-        sealed = seal(lapse_entry(wallet, grant, origin, now))
-        entries.append(sealed)
-        wallet = evolve_wallet(wallet, sealed)
-    return Decided(tuple(entries), crossed=tuple(crossed), wallet=first)
+    reporting = REPORTING_DEFAULT if book is None else book.reporting
+    order = None if book is None else book.order
+    first = ended_period(owner, row, reporting, order, now)
+    entries: tuple[Sealed, ...] = (first,)
+    after = evolve(rows, first)
+    left = after[key]
+    if left is not None and left.due_ms is not None and left.due_ms <= now.at_ms:
+        wallet = cast(Wallet, after[row.customer])
+        entries += (ended_period(wallet, cast(Running, left), reporting, order, now),)
+    entry = first.entry
+    spent = entry.amount - entry.overdrawn  # nothing, where the period is only closed
+    crossed = crossings(owner, book, row.asset, spent, now.at_ms)
+    return Decided(entries, crossed=crossed, overdrawn=entry.overdrawn, wallet=owner)
 
 
 def refused(command: Command, error: RecordError, now: Moment) -> Decision:

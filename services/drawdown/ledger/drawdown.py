@@ -7,20 +7,22 @@ a debit walks them from the front.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Callable, Mapping
+from fractions import Fraction
+from typing import Any, Final
 
 from drawdown.events.base import Value
+from drawdown.events.commands import DrawdownPolicy
 from drawdown.ledger.values import Account, Grant, GrantTerms, Wallet, recognized
 
 PRIORITY_INCLUDED: Final = 50
 """Default priority of a plan's included grants: before top-ups, whichever expires first."""
 PRIORITY_DEFAULT: Final = 100
 
-Order = tuple[int, int, bool, int, int, str]
+Order = Callable[[Grant], tuple[Any, ...]]
 
 
-def order(grant: Grant) -> Order:
+def order(grant: Grant) -> tuple[int, int, bool, int, int, str]:
     """Sort key: priority, soonest expiry, promotional and included before paid, effective time,
     creation, id."""
     terms = grant.terms
@@ -34,9 +36,71 @@ def order(grant: Grant) -> Order:
     )
 
 
+def _metronome(grant: Grant) -> tuple[Any, ...]:
+    """Priority, lowest cost basis, soonest expiry, effective time, creation."""
+    terms = grant.terms
+    return (
+        terms.priority,
+        _basis(terms),
+        terms.expires_ms,
+        terms.effective_ms,
+        terms.sequence,
+        terms.id,
+    )
+
+
+def _openmeter(grant: Grant) -> tuple[Any, ...]:
+    """Priority, soonest expiry, creation."""
+    terms = grant.terms
+    return terms.priority, terms.expires_ms, terms.sequence, terms.id
+
+
+def _orb(grant: Grant) -> tuple[Any, ...]:
+    """Soonest expiry, lowest cost basis, creation; there are no priorities."""
+    terms = grant.terms
+    return terms.expires_ms, _basis(terms), terms.sequence, terms.id
+
+
+def _lago(grant: Grant) -> tuple[Any, ...]:
+    """Priority, granted before purchased, creation."""
+    terms = grant.terms
+    return terms.priority, terms.category == "paid", terms.sequence, terms.id
+
+
+def _flexprice(grant: Grant) -> tuple[Any, ...]:
+    """Priority, soonest expiry, larger first, as they were granted."""
+    terms = grant.terms
+    return terms.priority, terms.expires_ms, -terms.amount, terms.sequence, terms.id
+
+
+def _basis(terms: GrantTerms) -> Fraction:
+    """What one unit was sold for."""
+    return Fraction(terms.paid, terms.amount)
+
+
+ORDERS: Final[Mapping[DrawdownPolicy, Order]] = {
+    "drawdown": order,
+    "stigg": order,
+    "stripe": order,
+    "metronome": _metronome,
+    "openmeter": _openmeter,
+    "orb": _orb,
+    "lago": _lago,
+    "flexprice": _flexprice,
+}
+"""The policies by name: a sort key each, total down to the id (domain.md, "Drawdown orders of the
+peers"). Stigg's and Stripe's are ours."""
+
+
 def inserted(grants: tuple[Grant, ...], grant: Grant) -> tuple[Grant, ...]:
     """The grants with one more, in drawdown order."""
     return tuple(sorted((*grants, grant), key=order))
+
+
+def book_order(policy: DrawdownPolicy) -> Order | None:
+    """What a book's policy sorts by; None for the order that wallets are kept in anyway."""
+    found = ORDERS[policy]
+    return None if found is order else found
 
 
 class Slice(Value, frozen=True):
@@ -67,19 +131,24 @@ def take(
     dimensions: Mapping[str, str],
     at_ms: int,
     reporting: str,
+    by: Order | None = None,
 ) -> Taken:
     """Take `amount` >= 0 of the account's asset for a use of `meter`, at the time `at_ms`.
 
     Usage that happened is always paid somehow (rule 3): grants in order, then the credit limit,
     then `overdrawn`. Credit in the reporting currency is revenue when used, because it will be
-    invoiced; what is overdrawn is revenue only when a grant pays it.
+    invoiced; what is overdrawn is revenue only when a grant pays it. `by` is the book's order
+    where it is not the default one: it counts for wallets that have no policy of their own.
     """
     slices: list[Slice] = []
     left = amount
     revenue = 0
     rest = 0
     asset = account.asset
-    for grant in wallet.grants:
+    grants = wallet.grants
+    if by is not None and (wallet.policy is None or wallet.policy.drawdown is None):
+        grants = tuple(sorted(grants, key=by))
+    for grant in grants:
         if not left:
             break
         remaining = grant.remaining

@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
+from drawdown.events.commands import WalletState
 from drawdown.events.numbers import amount_of, amount_text
 from drawdown.events.structs import replaced
 from drawdown.ledger.counters import evolve_counters
-from drawdown.ledger.drawdown import inserted
+from drawdown.ledger.drawdown import ORDERS
+from drawdown.ledger.flows import FLOW_EFFECTS
 from drawdown.ledger.held import HOLD_EFFECTS, evolve_hold
 from drawdown.ledger.journal import Entry, Sealed
 from drawdown.ledger.rows import Row
@@ -21,21 +23,23 @@ from drawdown.ledger.slices import (
     BrokenInvariantError,
     Effect,
     Grants,
-    given_back,
-    granted_terms,
+    put_back,
+    retermed,
     spent,
 )
 from drawdown.ledger.values import (
+    NEVER,
     NO_POLICY,
     Account,
     Policy,
+    Reversed,
     Wallet,
     hold_key,
-    live_grant,
     next_expiry,
+    reversed_key,
 )
 
-__all__ = ["BrokenInvariantError", "Rows", "evolve", "evolve_wallet"]
+__all__ = ["BrokenInvariantError", "Rows", "evolve", "evolve_wallet", "marked"]
 
 
 class Rows(Protocol):
@@ -62,7 +66,22 @@ def evolve(rows: Rows, sealed: Sealed) -> dict[str, Row | None]:
         changed[key] = evolve_hold(rows.row(key), sealed)
     if sealed.entry.running is not None:
         changed.update(evolve_counters(rows, sealed))
+    changed.update(marked(sealed))
     return changed
+
+
+def marked(sealed: Sealed) -> dict[str, Row]:
+    """The entry that cannot be reversed (again) after this one, by key: at most one."""
+    entry = sealed.entry
+    rare = entry.rare
+    if rare.reverses is not None:
+        sequence = rare.reverses.sequence
+    elif rare.void is not None and not rare.void.kept:
+        sequence = rare.void.sequence
+    else:
+        return {}
+    key = reversed_key(entry.customer, sequence)
+    return {key: Reversed(entry.customer, sequence, entry.sequence)}
 
 
 def evolve_wallet(wallet: Wallet, sealed: Sealed) -> Wallet:
@@ -105,11 +124,22 @@ def evolve_wallet(wallet: Wallet, sealed: Sealed) -> Wallet:
         accounts = {**accounts, asset: account}
     policy = wallet.policy
     if entry.terms is not None:
-        accounts, thresholds, policy = _terms(accounts, entry)
+        accounts, thresholds, policy = _terms(accounts, entry, wallet.state)
+    elif entry.rare.state is not None:
+        policy, grants = _state(policy, grants, entry)
+    if policy is not None and (entry.terms is not None or entry.grant is not None):
+        by = ORDERS[policy.drawdown or "drawdown"]
+        grants = tuple(sorted(grants, key=by))
     holds = wallet.holds
     hold = entry.hold
     # A grant that is only smaller expires when it did; held ones stay where nothing remains.
-    same_timer = not holds and hold is None and len(grants) == len(wallet.grants)
+    same_timer = (
+        entry.kind == "debit"
+        and entry.amount >= 0
+        and not holds
+        and hold is None
+        and len(grants) == len(wallet.grants)
+    )
     if hold is not None:
         holds += (entry.kind == "hold") - hold.closed
     return Wallet(
@@ -125,6 +155,7 @@ def evolve_wallet(wallet: Wallet, sealed: Sealed) -> Wallet:
         wallet.due_ms if same_timer else next_expiry(grants),
         holds,
         policy,
+        wallet.breakage + entry.rare.breakage,
     )
 
 
@@ -136,7 +167,7 @@ def _debited(account: Account, grants: Grants, sealed: Sealed) -> Effect:
         if part.amount >= 0:
             grants = spent(grants, part.grant, part.amount, sealed)
         else:
-            grants = given_back(grants, part.grant, -part.amount, sealed)
+            grants = put_back(grants, part.grant, -part.amount, sealed)
     if drawn + entry.credit + entry.overdrawn != entry.amount:
         raise BrokenInvariantError(
             "allocations-sum",
@@ -159,57 +190,33 @@ def _debited(account: Account, grants: Grants, sealed: Sealed) -> Effect:
             account.debited + entry.amount,
             account.lapsed,
             account.credit_held,
-        ),
-        grants,
-    )
-
-
-def _granted(account: Account, grants: Grants, sealed: Sealed) -> Effect:
-    """A new grant; what it pays of `overdrawn` and of used credit is spent at once."""
-    entry = sealed.entry
-    terms = granted_terms(sealed, entry.amount)
-    remaining = entry.amount + entry.credit + entry.overdrawn
-    return (
-        replaced(
-            account,
-            balance=entry.after,
-            balance_text=sealed.after_text,
-            unspent=account.unspent + remaining,
-            credit_used=account.credit_used + entry.credit,
-            overdrawn=account.overdrawn + entry.overdrawn,
-            granted=account.granted + entry.amount,
-        ),
-        inserted(grants, live_grant(terms, remaining)) if remaining else grants,
-    )
-
-
-def _lapsed(account: Account, grants: Grants, sealed: Sealed) -> Effect:
-    entry = sealed.entry
-    for part in entry.slices:
-        grants = spent(grants, part.grant, part.amount, sealed)
-    return (
-        replaced(
-            account,
-            balance=entry.after,
-            balance_text=sealed.after_text,
-            unspent=account.unspent - entry.amount,
-            lapsed=account.lapsed + entry.amount,
+            account.flows,
         ),
         grants,
     )
 
 
 EFFECTS: Final[Mapping[str, Callable[[Account, Grants, Sealed], Effect]]] = {
-    "grant": _granted,
     "debit": _debited,
-    "lapse": _lapsed,
+    **FLOW_EFFECTS,
     **HOLD_EFFECTS,
 }
 """What each kind of entry with an amount does to its account and to the grants."""
 
 
+def _state(policy: Policy | None, grants: Grants, entry: Entry) -> tuple[Policy | None, Grants]:
+    """In a closed wallet nothing comes again."""
+    assert entry.rare.state is not None
+    if entry.rare.state == "closed":
+        for grant in grants:
+            if grant.terms.next_ms != NEVER and not grant.terms.succeeded:
+                grants = retermed(grants, grant.terms.id, next_ms=NEVER)
+    changed = replaced(policy or NO_POLICY, state=entry.rare.state)
+    return None if changed == NO_POLICY else changed, grants
+
+
 def _terms(
-    accounts: Mapping[str, Account], entry: Entry
+    accounts: Mapping[str, Account], entry: Entry, state: WalletState
 ) -> tuple[Mapping[str, Account], Mapping[str, tuple[int, ...]], Policy | None]:
     assert entry.terms is not None
     changed = dict(accounts)
@@ -221,5 +228,5 @@ def _terms(
         for asset, texts in entry.terms.thresholds.items()
     }
     terms = entry.terms
-    policy = Policy(terms.capture_policy, terms.outage, terms.holds_max)
+    policy = Policy(terms.capture_policy, terms.outage, terms.holds_max, terms.drawdown, state)
     return changed, thresholds, None if policy == NO_POLICY else policy

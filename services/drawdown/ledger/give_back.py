@@ -16,7 +16,7 @@ from drawdown.events.base import moment
 from drawdown.events.entries import GrantFacts
 from drawdown.events.numbers import amount_text
 from drawdown.events.structs import struct_of
-from drawdown.ledger.drawdown import PRIORITY_DEFAULT, Slice, Taken, earned, take
+from drawdown.ledger.drawdown import PRIORITY_DEFAULT, Order, Slice, Taken, earned, take
 from drawdown.ledger.values import Account, ChargedPart, Wallet, recognized
 
 PARTS_MAX: Final = 64
@@ -35,11 +35,13 @@ def pay(
     dimensions: Mapping[str, str],
     at_ms: int,
     reporting: str,
+    by: Order | None = None,
 ) -> tuple[Taken, GrantFacts | None]:
-    """Pay `amount` as any debit; or give it back where it is below zero, `back` being who paid."""
+    """Pay `amount` as any debit, by the book's order (`drawdown.take`); or give it back where it is
+    below zero, `back` being who paid."""
     if amount < 0:
         return give_back(wallet, account, -amount, back, at_ms, reporting)
-    return take(wallet, account, amount, meter, dimensions, at_ms, reporting), None
+    return take(wallet, account, amount, meter, dimensions, at_ms, reporting, by), None
 
 
 def give_back(
@@ -66,7 +68,10 @@ def give_back(
         if fits:
             wanted[part.grant] = wanted.get(part.grant, 0) + fits
         if fits < part.amount:
-            gone.append(ChargedPart(part.grant, part.amount - fits, 0))
+            # It was spent in a cycle before, or the id is another grant's by now.
+            more = part.amount - fits
+            share = recognized(part.revenue, part.amount, more)
+            gone.append(ChargedPart(part.grant, more, share))
     slices = [
         Slice(name, -part, earned(live[name].terms, live[name], -part))
         for name, part in wanted.items()

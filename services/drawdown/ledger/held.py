@@ -16,7 +16,7 @@ from drawdown.events.entries import HeldPart, HoldFacts
 from drawdown.events.numbers import amount_of, amount_text
 from drawdown.events.structs import replaced
 from drawdown.ledger.journal import Sealed
-from drawdown.ledger.slices import BrokenInvariantError, Effect, Grants, given_back, moved
+from drawdown.ledger.slices import BrokenInvariantError, Effect, Grants, moved, put_back
 from drawdown.ledger.values import Account, Hold, Part
 
 
@@ -85,7 +85,7 @@ def _gave_back(account: Account, grants: Grants, sealed: Sealed) -> Effect:
     drawn = sum(part.amount for part in entry.slices)
     _check_sum(sealed, drawn + entry.credit + entry.overdrawn, entry.amount)
     for part in entry.slices:
-        grants = given_back(grants, part.grant, -part.amount, sealed)
+        grants = put_back(grants, part.grant, -part.amount, sealed)
     returned = _sums(facts.returned)
     credit = amount_of(facts.returned_credit)
     for grant, amount in returned.items():

@@ -109,7 +109,7 @@ def under_hold(
             priced.amount,
             meter,
             dimensions,
-            book.reporting,
+            book,
             now,
             final=named.final,
             back=back,
@@ -119,7 +119,15 @@ def under_hold(
     else:
         account = after.account(priced.asset)
         taken, grant = pay(
-            after, account, priced.amount, back, meter, dimensions, now.at_ms, book.reporting
+            after,
+            account,
+            priced.amount,
+            back,
+            meter,
+            dimensions,
+            now.at_ms,
+            book.reporting,
+            book.order,
         )
         entry = Entry(
             customer=event.subject,

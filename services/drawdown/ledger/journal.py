@@ -14,20 +14,24 @@ from typing import Final
 from drawdown.events import entries as wire
 from drawdown.events.base import Value, at_text, milliseconds, moment
 from drawdown.events.codec import RecordError, decode_entry, encode, quoted
+from drawdown.events.commands import WalletState
 from drawdown.events.entries import (
     TYPE_PREFIX,
+    ConversionFacts,
     GrantFacts,
     HoldFacts,
     PriceFacts,
     ReadFacts,
+    ReversesFacts,
     RunningFacts,
     TermsFacts,
     UsageFacts,
+    VoidFacts,
     kind_of_type,
 )
 from drawdown.events.numbers import amount_of, amount_text
 from drawdown.events.reasons import Reason
-from drawdown.events.structs import struct_of
+from drawdown.events.structs import replaced, struct_of
 from drawdown.ledger.drawdown import Slice
 
 
@@ -40,6 +44,22 @@ class Origin(Value, frozen=True):
     timer: str | None = None
     due_ms: int = 0
     actor: str | None = None
+    accepted_late_by: str | None = None
+    """The operator who wants usage booked however old it is."""
+
+
+class Rare(Value, frozen=True):
+    """What few entries say: kept apart, so that a debit does not carry it."""
+
+    breakage: int = 0
+    """Paid for and never to be used, of what ended by this entry; the reporting currency."""
+    void: VoidFacts | None = None
+    reverses: ReversesFacts | None = None
+    conversion: ConversionFacts | None = None
+    state: WalletState | None = None
+
+
+NOTHING_RARE: Final = Rare()
 
 
 class Entry(Value, frozen=True):
@@ -71,6 +91,7 @@ class Entry(Value, frozen=True):
     reason: str | None = None
     hold: HoldFacts | None = None
     read: ReadFacts | None = None
+    rare: Rare = NOTHING_RARE
     running: RunningFacts | None = None
 
 
@@ -102,7 +123,9 @@ def seal(entry: Entry, before_text: str | None = None) -> Sealed:
     """
     origin = entry.origin
     if origin.topic is not None:
-        cause = _Cause(origin.topic, origin.partition, origin.offset)
+        cause = _Cause(
+            origin.topic, origin.partition, origin.offset, None, None, origin.accepted_late_by
+        )
     else:
         cause = _Cause(timer=origin.timer, due_at=moment(origin.due_ms))
     allocations = []
@@ -120,34 +143,44 @@ def seal(entry: Entry, before_text: str | None = None) -> Sealed:
                     amount if part.revenue == entry.amount else amount_text(part.revenue),
                 )
             )
-    data = encode(
-        _EntryData(
-            entry.sequence,
-            entry.previous,
-            cause,
-            origin.actor,
-            entry.source,
-            entry.id,
-            entry.fingerprint,
-            entry.usage,
-            entry.price,
-            entry.asset,
-            amount,
-            before,
-            after,
-            allocations,
-            amount_text(entry.credit) if entry.credit else "0",
-            amount_text(entry.overdrawn) if entry.overdrawn else "0",
-            amount if entry.revenue == entry.amount and amount else amount_text(entry.revenue),
-            amount_text(entry.cost) if entry.cost else "0",
-            entry.grant,
-            entry.terms,
-            entry.reason,
-            entry.hold,
-            entry.read,
-            entry.running,
-        )
+    record = _EntryData(
+        entry.sequence,
+        entry.previous,
+        cause,
+        origin.actor,
+        entry.source,
+        entry.id,
+        entry.fingerprint,
+        entry.usage,
+        entry.price,
+        entry.asset,
+        amount,
+        before,
+        after,
+        allocations,
+        amount_text(entry.credit) if entry.credit else "0",
+        amount_text(entry.overdrawn) if entry.overdrawn else "0",
+        amount if entry.revenue == entry.amount and amount else amount_text(entry.revenue),
+        amount_text(entry.cost) if entry.cost else "0",
+        entry.grant,
+        entry.terms,
+        entry.reason,
+        entry.hold,
+        entry.read,
     )
+    if entry.rare is not NOTHING_RARE:
+        rare = entry.rare
+        record = replaced(
+            record,
+            breakage=amount_text(rare.breakage),
+            void=rare.void,
+            reverses=rare.reverses,
+            conversion=rare.conversion,
+            state=rare.state,
+        )
+    if entry.running is not None:
+        record = replaced(record, running=entry.running)
+    data = encode(record)
     customer = quoted(entry.customer)
     head = (
         f'{{"specversion":"1.0","id":{customer[:-1]}/{entry.sequence}","source":"drawdown"'
@@ -159,15 +192,43 @@ def seal(entry: Entry, before_text: str | None = None) -> Sealed:
     return Sealed(entry, body + DIGEST_MARK + digest.encode() + b'"}', digest, after or "0")
 
 
-def unseal(value: bytes) -> Sealed:
-    """The entry whose bytes these are. Raises RecordError where they or their digest are wrong."""
+def checked_record(value: bytes) -> wire.Entry:
+    """An entry as the record it is. Raises RecordError where it or its digest is wrong."""
     record = decode_entry(value)
     body, mark = value[:-DIGEST_BYTES], value[-DIGEST_BYTES:-66]
     if mark != DIGEST_MARK or sha256(body).hexdigest() != record.digest:
         raise RecordError(Reason.MALFORMED, "the digest is not that of the entry", "digest")
+    return record
+
+
+def unseal(value: bytes) -> Sealed:
+    """The entry whose bytes these are. Raises RecordError where they or their digest are wrong."""
+    record = checked_record(value)
+    return Sealed(entry_of(record), value, record.digest, record.data.after or "0")
+
+
+def entry_of(record: wire.Entry) -> Entry:
+    """The entry that a record of the journal states."""
     data = record.data
     cause = data.cause
-    entry = Entry(
+    # Most amounts of an entry are its own, or zero: each text is read once.
+    text = data.amount or "0"
+    amount = amount_of(text)
+    known = {text: amount, "0": 0}
+    slices = []
+    for part in data.allocations:
+        taken, revenue = part.amount, part.revenue
+        slices.append(
+            Slice(
+                part.grant,
+                known[taken] if taken in known else amount_of(taken),
+                known[revenue] if revenue in known else amount_of(revenue),
+            )
+        )
+    revenue = data.revenue
+    breakage = 0 if data.breakage == "0" else amount_of(data.breakage)
+    rare = Rare(breakage, data.void, data.reverses, data.conversion, data.state)
+    return Entry(
         customer=record.subject,
         sequence=data.sequence,
         kind=kind_of_type(record.type),
@@ -180,6 +241,7 @@ def unseal(value: bytes) -> Sealed:
             cause.timer,
             0 if cause.due_at is None else milliseconds(cause.due_at),
             data.actor,
+            cause.accepted_late_by,
         ),
         source=data.source,
         id=data.id,
@@ -187,24 +249,19 @@ def unseal(value: bytes) -> Sealed:
         usage=data.usage,
         price=data.price,
         asset=data.asset,
-        amount=amount_of(data.amount or "0"),
+        amount=amount,
         before=amount_of(data.before or "0"),
         after=amount_of(data.after or "0"),
-        slices=tuple(
-            [
-                Slice(part.grant, amount_of(part.amount), amount_of(part.revenue))
-                for part in data.allocations
-            ]
-        ),
-        credit=amount_of(data.credit),
-        overdrawn=amount_of(data.overdrawn),
-        revenue=amount_of(data.revenue),
-        cost=amount_of(data.cost),
+        slices=tuple(slices),
+        credit=0 if data.credit == "0" else amount_of(data.credit),
+        overdrawn=0 if data.overdrawn == "0" else amount_of(data.overdrawn),
+        revenue=known[revenue] if revenue in known else amount_of(revenue),
+        cost=0 if data.cost == "0" else amount_of(data.cost),
         grant=data.grant,
         terms=data.terms,
         reason=data.reason,
         hold=data.hold,
         read=data.read,
+        rare=NOTHING_RARE if rare == NOTHING_RARE else rare,
         running=data.running,
     )
-    return Sealed(entry, value, record.digest, data.after or "0")

@@ -11,27 +11,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 from drawdown.events import rows as wire
 from drawdown.events.base import at_text, milliseconds, moment
 from drawdown.events.codec import decode_row, decode_wallet, encode, kind_of, quoted
 from drawdown.events.commands import Category
 from drawdown.events.commands import Scope as ScopeRecord
-from drawdown.events.entries import HeldPart
+from drawdown.events.entries import GrantFacts, HeldPart, RecurrenceFacts
 from drawdown.events.numbers import amount_of, amount_text, rational_of, rational_text
 from drawdown.events.structs import replaced, struct_of
 from drawdown.ledger.drawdown import spendable
 from drawdown.ledger.values import (
     NEVER,
+    NO_FLOWS,
     NO_POLICY,
     Account,
     ChargedPart,
+    Flows,
     Grant,
     GrantTerms,
     Hold,
     Part,
     Policy,
+    Reversed,
     Running,
     Scope,
     Seen,
@@ -41,7 +44,7 @@ from drawdown.ledger.values import (
     next_expiry,
 )
 
-Row = Wallet | Hold | Running | Seen
+Row = Wallet | Hold | Running | Seen | Reversed
 """Every kind of row there is."""
 
 steady_text = lru_cache(maxsize=4096)(amount_text)
@@ -56,6 +59,7 @@ _RunningRow = struct_of(wire.RunningRow)
 _SeenRow = struct_of(wire.SeenRow)
 _SeenKey: Callable[..., wire.SeenKey] = struct_of(wire.SeenKey)
 _ChargedPart: Callable[..., wire.ChargedPart] = struct_of(wire.ChargedPart)
+_ReversedRow = struct_of(wire.ReversedRow)
 _HeldPart: Callable[[str, str], HeldPart] = struct_of(HeldPart)
 _Scope = struct_of(ScopeRecord)
 
@@ -79,6 +83,8 @@ def row_bytes(row: Row) -> bytes:
         rest += f',"holds":{row.holds}'
     if row.policy is not None:
         rest += _policy_json(row.policy)
+    if row.breakage:
+        rest += f',"breakage":"{amount_text(row.breakage)}"'
     return (
         f'{{"row":"wallet","customer":{quoted(row.customer)},"sequence":{row.sequence}'
         f',"digest":"{row.digest}","at":"{at_text(row.at_ms)}"'
@@ -110,7 +116,19 @@ def _account_json(wallet: Wallet, account: Account) -> str:
         json += f',"lapsed":"{amount_text(account.lapsed)}"'
     if account.credit_held:
         json += f',"credit_held":"{amount_text(account.credit_held)}"'
+    if account.flows is not NO_FLOWS:
+        for name, text in _flows(account).items():
+            if text != "0":
+                json += f',"{name}":"{text}"'
     return json + "}"
+
+
+def _flows(account: Account) -> dict[str, str]:
+    flows = account.flows
+    return {name: amount_text(getattr(flows, name)) for name in FLOWS}
+
+
+FLOWS: Final = Flows.__struct_fields__
 
 
 def _policy_json(policy: Policy) -> str:
@@ -121,6 +139,10 @@ def _policy_json(policy: Policy) -> str:
         json += f',"outage":{encode(policy.outage).decode()}'
     if policy.holds_max is not None:
         json += f',"holds_max":{policy.holds_max}'
+    if policy.drawdown is not None:
+        json += f',"drawdown":"{policy.drawdown}"'
+    if policy.state != "active":
+        json += f',"state":"{policy.state}"'
     return json
 
 
@@ -148,6 +170,9 @@ def wallet_record(wallet: Wallet) -> wire.WalletRow:
         capture_policy=policy.capture,
         outage=policy.outage,
         holds_max=policy.holds_max,
+        drawdown=policy.drawdown,
+        state=policy.state,
+        breakage=amount_text(wallet.breakage),
     )
 
 
@@ -205,6 +230,10 @@ def _seen_record(row: Seen) -> wire.SeenRow:
     )
 
 
+def _reversed_record(row: Reversed) -> wire.ReversedRow:
+    return _ReversedRow(customer=row.customer, sequence=row.sequence, by=row.by)
+
+
 def _charged_parts(parts: Iterable[ChargedPart]) -> list[wire.ChargedPart]:
     return [
         _ChargedPart(part.grant, amount_text(part.amount), amount_text(part.revenue))
@@ -216,6 +245,7 @@ RECORDS: Final[Mapping[type, Callable[..., object]]] = {
     Hold: hold_record,
     Running: _running_record,
     Seen: _seen_record,
+    Reversed: _reversed_record,
 }
 """The record of each kind of row but the wallet."""
 
@@ -246,6 +276,7 @@ def _account_record(wallet: Wallet, account: Account) -> wire.AccountRow:
         debited=amount_text(account.debited),
         lapsed=amount_text(account.lapsed),
         credit_held=amount_text(account.credit_held),
+        **_flows(account),
     )
 
 
@@ -263,6 +294,10 @@ def _terms_record(terms: GrantTerms) -> wire.GrantRow:
         paid=amount_text(terms.paid),
         sequence=terms.sequence,
         metadata=dict(terms.metadata),
+        recurrence=terms.recurrence,
+        next_at=None if terms.next_ms == NEVER else moment(terms.next_ms),
+        succeeded=terms.succeeded,
+        rolled=terms.rolled,
         remaining="0",
     )
 
@@ -272,6 +307,20 @@ def row_of(value: bytes) -> Row:
     row = decode_row(value)
     made: Row = ROWS[kind_of(row)](row)
     return made
+
+
+def due_of(value: bytes) -> int | None:
+    """When the row whose bytes these are is due. Most rows have nothing that ends, and are told by
+    that alone: a quote within a text is escaped."""
+    for name in ENDS:
+        if name in value:
+            return row_of(value).due_ms
+    return None
+
+
+ENDS: Final = (b'"expires_at"', b'"next_at"', b'"closes_at"')
+"""What a row says where it has a timer: a grant or a hold that ends, a grant that comes again, a
+period that closes."""
 
 
 def decoded_wallet(value: bytes) -> Wallet:
@@ -337,8 +386,12 @@ def _parts(parts: Iterable[wire.ChargedPart]) -> tuple[ChargedPart, ...]:
     )
 
 
+def _reversed(row: wire.ReversedRow) -> Reversed:
+    return Reversed(row.customer, row.sequence, row.by)
+
+
 def _wallet(row: wire.WalletRow) -> Wallet:
-    policy = Policy(row.capture_policy, row.outage, row.holds_max)
+    policy = Policy(row.capture_policy, row.outage, row.holds_max, row.drawdown, row.state)
     grants = tuple([_grant(grant) for grant in row.grants])
     return Wallet(
         customer=row.customer,
@@ -356,6 +409,7 @@ def _wallet(row: wire.WalletRow) -> Wallet:
         due_ms=next_expiry(grants),
         holds=row.holds,
         policy=None if policy == NO_POLICY else policy,
+        breakage=amount_of(row.breakage),
     )
 
 
@@ -364,11 +418,13 @@ ROWS: Final[Mapping[str, Callable[..., Row]]] = {
     "hold": _hold,
     "running": _running,
     "seen": _seen,
+    "reversed": _reversed,
 }
 """What makes the row of each kind of record."""
 
 
 def _account(row: wire.AccountRow) -> Account:
+    flows = Flows(*[amount_of(getattr(row, name)) for name in FLOWS])
     return Account(
         asset=row.asset,
         balance=amount_of(row.balance),
@@ -382,6 +438,7 @@ def _account(row: wire.AccountRow) -> Account:
         debited=amount_of(row.debited),
         lapsed=amount_of(row.lapsed),
         credit_held=amount_of(row.credit_held),
+        flows=NO_FLOWS if flows == NO_FLOWS else flows,
     )
 
 
@@ -399,6 +456,10 @@ def _grant(row: wire.GrantRow) -> Grant:
         paid=amount_of(row.paid),
         sequence=row.sequence,
         metadata=tuple(row.metadata.items()),
+        recurrence=row.recurrence,
+        next_ms=NEVER if row.next_at is None else milliseconds(row.next_at),
+        succeeded=row.succeeded,
+        rolled=row.rolled,
     )
     return live_grant(terms, amount_of(row.remaining), amount_of(row.held))
 
@@ -417,6 +478,10 @@ def grant_terms(
     paid: int,
     sequence: int,
     metadata: tuple[tuple[str, str], ...],
+    recurrence: RecurrenceFacts | None = None,
+    next_ms: int = NEVER,
+    succeeded: bool = False,
+    rolled: str | None = None,
 ) -> GrantTerms:
     """A grant's terms with the JSON they are written with."""
     terms = GrantTerms(
@@ -432,9 +497,40 @@ def grant_terms(
         paid,
         sequence,
         metadata,
+        recurrence=recurrence,
+        next_ms=next_ms,
+        succeeded=succeeded,
+        rolled=rolled,
     )
-    json = encode(_terms_record(terms)).removesuffix(b',"remaining":"0"}').decode()
-    return replaced(terms, json=json)
+    return written(terms)
+
+
+def written(terms: GrantTerms, **changes: Any) -> GrantTerms:
+    """The terms with some of them changed, and the JSON they are written with."""
+    changed = replaced(terms, **changes) if changes else terms
+    json = encode(_terms_record(changed)).removesuffix(b',"remaining":"0"}').decode()
+    return replaced(changed, json=json)
+
+
+def terms_of(facts: GrantFacts, asset: str, amount: int, paid: int, sequence: int) -> GrantTerms:
+    """The terms of a grant of this amount, as an entry states them."""
+    return grant_terms(
+        id=facts.id,
+        asset=asset,
+        category=facts.category,
+        priority=facts.priority,
+        amount=amount,
+        effective_ms=milliseconds(facts.effective_at),
+        at_once=facts.at_once,
+        expires_ms=NEVER if facts.expires_at is None else milliseconds(facts.expires_at),
+        scope=scope_of(facts.scope),
+        paid=paid,
+        sequence=sequence,
+        metadata=tuple(facts.metadata.items()),
+        recurrence=facts.recurrence,
+        next_ms=NEVER if facts.next_at is None else milliseconds(facts.next_at),
+        rolled=facts.rolled,
+    )
 
 
 def scope_record(scope: Scope | None) -> ScopeRecord | None:

@@ -8,7 +8,7 @@ from drawdown.events.entries import TermsFacts
 from drawdown.events.numbers import amount_text
 from drawdown.events.reasons import Reason
 from drawdown.events.structs import struct_of
-from drawdown.ledger.book import Book
+from drawdown.ledger.book import Book, Books
 from drawdown.ledger.grants import REPORTING_DEFAULT, checked_amount
 from drawdown.ledger.journal import Entry, Origin
 from drawdown.ledger.outcome import Moment
@@ -23,16 +23,21 @@ def terms_entry(
     command: SetTerms,
     fingerprint: bytes,
     origin: Origin,
-    book: Book | None,
+    books: Books,
     now: Moment,
 ) -> Entry:
     """The entry that changes a wallet's terms; it carries all of them as they stand after it."""
-    said = (command.capture_policy, command.outage, command.holds_max)
-    if not command.credit_limits and not command.thresholds and said == (None, None, None):
+    book = books.at(now.at_ms)
+    said = (command.capture_policy, command.outage, command.holds_max, command.drawdown)
+    if (
+        not command.credit_limits
+        and not command.thresholds
+        and not any(each is not None for each in said)
+    ):
         raise RecordError(
             Reason.INVALID,
-            "nothing to change: give credit_limits, thresholds, capture_policy, outage or"
-            " holds_max",
+            "nothing to change: give credit_limits, thresholds, capture_policy, outage, holds_max"
+            " or drawdown",
             "credit_limits",
         )
     limits = {
@@ -67,6 +72,7 @@ def terms_entry(
             capture_policy=command.capture_policy or policy.capture,
             outage=policy.outage if command.outage is None else _outage(command.outage, book),
             holds_max=policy.holds_max if command.holds_max is None else command.holds_max,
+            drawdown=command.drawdown or policy.drawdown,
         ),
         reason=command.reason,
     )

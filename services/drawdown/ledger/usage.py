@@ -32,10 +32,11 @@ from drawdown.ledger.evolve import Rows
 from drawdown.ledger.give_back import give_back
 from drawdown.ledger.held_usage import Priced, named_hold, under_hold
 from drawdown.ledger.identity import recall, usage_fingerprint, usage_result
-from drawdown.ledger.journal import Entry, Origin, seal
-from drawdown.ledger.outcome import Decided, Moment, crossings
+from drawdown.ledger.journal import NOTHING_RARE, Entry, Origin, seal
+from drawdown.ledger.outcome import Decided, Moment, after_others, crossings
 from drawdown.ledger.prices import AnyRate, CompiledRate, Quantities, UnpricedError
 from drawdown.ledger.pricing import Use, charge_of
+from drawdown.ledger.timers import Ahead, begun
 from drawdown.ledger.values import Account, Wallet
 
 EARLY_MS_MAX: Final = 300_000
@@ -70,7 +71,9 @@ def decide_usage(
     named = None
     if HOLD in data:
         named, data = named_hold(rows, event)
-    book = _book_for(books, event_ms, at_ms)
+    if origin.accepted_late_by is not None:
+        origin = _accepted(origin, books, event_ms, at_ms)
+    book = _book_for(books, event_ms, at_ms, origin)
     meter = book.meter(event.type)
     if meter is None:
         raise RecordError(
@@ -87,6 +90,12 @@ def decide_usage(
     )
     quote = book.quote(meter, dimensions)
     wallet = rows.row(event.subject) or Wallet(event.subject)
+    if wallet.due_ms is not None and wallet.due_ms <= at_ms:
+        begins, after = begun(wallet, books, now)
+        if begins:
+            ahead = Ahead(rows, after)
+            decided = decide_usage(ahead, event, key, origin, books, now)
+            return after_others(decided, begins, wallet)
     facts, cost = _cost(quote, quantities, data)
     if cost > AMOUNT_MAX - wallet.cost:
         raise RecordError(
@@ -131,7 +140,9 @@ def decide_usage(
         return under_hold(wallet, event, named, priced, book, books, origin, now)
     grant = None
     if amount >= 0:
-        taken = take(wallet, account, amount, meter.id, dimensions, at_ms, book.reporting)
+        taken = take(
+            wallet, account, amount, meter.id, dimensions, at_ms, book.reporting, book.order
+        )
     else:
         assert charge is not None
         taken, grant = give_back(wallet, account, -amount, charge.back, at_ms, book.reporting)
@@ -163,6 +174,7 @@ def decide_usage(
             None,
             None,
             None,
+            NOTHING_RARE,
             None if charge is None else charge.running,
         ),
         account.balance_text,
@@ -239,13 +251,26 @@ def _stated(value: int | Decimal) -> int | str:
     return value if isinstance(value, int) else plain_text(value)
 
 
-def _book_for(books: Books, event_ms: int, at_ms: int) -> Book:
+def lateness_of(books: Books, at_ms: int) -> int:
+    """How late usage may be that arrives at `at_ms`, in milliseconds."""
+    current = books.at(at_ms)
+    return current.lateness_ms if current else LATENESS_MS_DEFAULT
+
+
+def _accepted(origin: Origin, books: Books, event_ms: int, at_ms: int) -> Origin:
+    """The origin of an event that an operator accepts however late: an entry says so of late ones
+    only."""
+    if at_ms - event_ms > lateness_of(books, at_ms):
+        return origin
+    return replaced(origin, accepted_late_by=None)
+
+
+def _book_for(books: Books, event_ms: int, at_ms: int, origin: Origin) -> Book:
     """The book in effect at the event's time, if that time is within bounds."""
     late_ms = at_ms - event_ms
     if late_ms > books.lateness_ms or late_ms < -EARLY_MS_MAX:
-        current = books.at(at_ms)
-        lateness_ms = current.lateness_ms if current else LATENESS_MS_DEFAULT
-        if late_ms > lateness_ms:
+        lateness_ms = lateness_of(books, at_ms)
+        if late_ms > lateness_ms and origin.accepted_late_by is None:
             raise RecordError(
                 Reason.TOO_LATE,
                 f"{at_text(event_ms)} is {late_ms // 1000} s back; at most {lateness_ms // 1000} s"

@@ -14,7 +14,14 @@ from fractions import Fraction
 from typing import Final
 
 from drawdown.events.base import KEY_SEPARATOR, Value, at_text
-from drawdown.events.commands import CapturePolicy, Category, Outage
+from drawdown.events.commands import (
+    CapturePolicy,
+    Category,
+    DrawdownPolicy,
+    Outage,
+    WalletState,
+)
+from drawdown.events.entries import RecurrenceFacts
 from drawdown.events.numbers import amount_text
 
 GENESIS: Final = "0" * 64
@@ -63,6 +70,18 @@ class GrantTerms(Value, frozen=True):
     metadata: tuple[tuple[str, str], ...] = ()
     json: str = ""
     """As `rows` writes it: an object without its end."""
+    recurrence: RecurrenceFacts | None = None
+    next_ms: int = NEVER
+    """When its next cycle begins. Until that is seen to, a grant stays with nothing left in it."""
+    succeeded: bool = False
+    """The next cycle has its grant."""
+    rolled: str | None = None
+    """The recurring grant whose unspent value this is."""
+
+    @property
+    def current(self) -> bool:
+        """Whether it is the cycle of a recurrence that the next one follows, or the last."""
+        return self.recurrence is not None and not self.succeeded
 
 
 class Grant(Value, frozen=True):
@@ -102,6 +121,21 @@ def recognized(paid: int, amount: int, spent: int) -> int:
     return whole + (2 * rest > amount or (2 * rest == amount and bool(whole & 1)))
 
 
+class Flows(Value, frozen=True):
+    """The rarer ways in and out of an account, each the total of all that ever moved so."""
+
+    voided: int = 0
+    adjusted_up: int = 0
+    adjusted_down: int = 0
+    reversed_in: int = 0
+    reversed_out: int = 0
+    converted_in: int = 0
+    converted_out: int = 0
+
+
+NO_FLOWS: Final = Flows()
+
+
 class Account(Value, frozen=True):
     """A wallet's holdings of one asset, and the totals of all that ever moved in it."""
 
@@ -120,6 +154,7 @@ class Account(Value, frozen=True):
     lapsed: int = 0
     credit_held: int = 0
     """Part of `held`, and of `credit_used`: what holds have set aside of the credit limit."""
+    flows: Flows = NO_FLOWS
 
     @property
     def credit_left(self) -> int:
@@ -127,15 +162,26 @@ class Account(Value, frozen=True):
 
     @property
     def imbalance(self) -> int:
-        """Zero, or money was made or lost: the one formula of conservation (domain.md)."""
-        return self.granted - (
+        """Zero, or money was made or lost: the one formula of conservation (domain.md).
+
+        What is held on credit is in `held` and in `credit_used`.
+        """
+        flows = self.flows
+        came = self.granted + flows.reversed_in + flows.converted_in + flows.adjusted_up
+        went = (
             self.debited
             + self.lapsed
-            + self.held
-            + self.unspent
-            - self.credit_used
-            - self.overdrawn
+            + flows.voided
+            + flows.reversed_out
+            + flows.converted_out
+            + flows.adjusted_down
         )
+        return came - (went + self.held + self.unspent - self.credit_used - self.overdrawn)
+
+    @property
+    def owed(self) -> int:
+        """What the next grant pays first: `overdrawn`, and credit that is used and not held."""
+        return self.overdrawn + self.credit_used - self.credit_held
 
 
 class Policy(Value, frozen=True):
@@ -145,6 +191,9 @@ class Policy(Value, frozen=True):
     """What is used above a hold: taken too (`allow`, the default), or left uncharged (`cap`)."""
     outage: Outage | None = None
     holds_max: int | None = None
+    drawdown: DrawdownPolicy | None = None
+    """Which grants pay first; None is as the price book says."""
+    state: WalletState = "active"
 
 
 NO_POLICY: Final = Policy()
@@ -164,13 +213,19 @@ class Wallet(Value, frozen=True):
     cost: int = 0
     digest: str = GENESIS
     due_ms: int | None = None
-    """When the next grant expires: the wallet's timer; see `next_expiry`."""
+    """When the next grant expires or comes again: the wallet's timer; see `next_expiry`."""
     holds: int = 0
     """How many are open."""
     policy: Policy | None = None
+    breakage: int = 0
+    """Paid for and ended unspent, in the reporting currency."""
 
     def account(self, asset: str) -> Account:
         return self.accounts.get(asset) or Account(asset)
+
+    @property
+    def state(self) -> WalletState:
+        return "active" if self.policy is None else self.policy.state
 
 
 class Part(Value, frozen=True):
@@ -242,9 +297,9 @@ class Running(Value, frozen=True):
     @property
     def due_ms(self) -> int | None:
         """Its timer: the true-up of a commitment at the period's end, then its closing."""
-        if self.commitment is not None and self.charged < self.commitment:
-            return self.ends_ms
-        return None if self.closes_ms == NEVER else self.closes_ms
+        short = self.commitment is not None and self.charged < self.commitment
+        due_ms = self.ends_ms if short else self.closes_ms
+        return None if due_ms == NEVER else due_ms
 
 
 class SeenKey(Value, frozen=True):
@@ -292,10 +347,30 @@ def hold_key(customer: str, hold_id: str) -> str:
     return f"{customer}{KEY_SEPARATOR}hold{KEY_SEPARATOR}{hold_id}"
 
 
+class Reversed(Value, frozen=True):
+    """An entry that was reversed, and by which: for good, so that it is not reversed twice."""
+
+    customer: str
+    sequence: int
+    by: int
+
+    @property
+    def due_ms(self) -> int | None:
+        return None
+
+
+def reversed_key(customer: str, sequence: int) -> str:
+    """Key of the row of a reversed entry."""
+    return f"{customer}{KEY_SEPARATOR}reversed{KEY_SEPARATOR}{sequence}"
+
+
 def next_expiry(grants: tuple[Grant, ...]) -> int | None:
-    """The soonest expiry of a grant that has something left."""
+    """The soonest expiry of a grant that has something left, or beginning of a next cycle."""
     due_ms = NEVER
     for grant in grants:
-        if grant.terms.expires_ms < due_ms and grant.remaining:
-            due_ms = grant.terms.expires_ms
+        terms = grant.terms
+        if terms.expires_ms < due_ms and grant.remaining:
+            due_ms = terms.expires_ms
+        if terms.next_ms < due_ms:
+            due_ms = terms.next_ms
     return None if due_ms == NEVER else due_ms

@@ -7,9 +7,9 @@ which topic. There is no rule about money here; those are in `ledger`.
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Final, Protocol
 
-from drawdown.events.base import KEY_SEPARATOR, SPECVERSION, moment
+from drawdown.events.base import KEY_SEPARATOR, SPECVERSION, milliseconds, moment
 from drawdown.events.catalogue import (
     COMMANDS as COMMANDS_TOPIC,
 )
@@ -26,25 +26,26 @@ from drawdown.events.codec import (
     decode_usage,
     encode,
 )
+from drawdown.events.deadletters import ACCEPT_LATE
 from drawdown.events.notices import LowBalance, LowBalanceData, Notice, NoticeData
 from drawdown.events.numbers import amount_text
 from drawdown.events.reasons import Reason
 from drawdown.events.structs import struct_of
 from drawdown.events.usage import UsageEvent
-from drawdown.ledger.book import HOLD
+from drawdown.ledger.authorize import is_check
+from drawdown.ledger.book import HOLD, Books
 from drawdown.ledger.counters import evolve_counters
 from drawdown.ledger.decide import decide_command, decide_timer, refused
-from drawdown.ledger.evolve import evolve, evolve_wallet
+from drawdown.ledger.evolve import evolve, evolve_wallet, marked
 from drawdown.ledger.held import evolve_hold
 from drawdown.ledger.holds import ended, ended_key, hold_named
 from drawdown.ledger.identity import command_key, usage_key, usage_result
-from drawdown.ledger.journal import Origin, Sealed, unseal
+from drawdown.ledger.journal import NOTHING_RARE, Origin, Sealed, unseal
 from drawdown.ledger.outcome import Crossing, Decided, Moment
-from drawdown.ledger.replay import remembered
-from drawdown.ledger.rows import Row, row_bytes, row_of
-from drawdown.ledger.usage import decide_usage, usage_answer, usage_refused
+from drawdown.ledger.replay import identified, remembered
+from drawdown.ledger.rows import Row, due_of, row_bytes, row_of
+from drawdown.ledger.usage import EARLY_MS_MAX, decide_usage, usage_answer, usage_refused
 from drawdown.ledger.values import hold_key
-from drawdown.settlement.books import BookShelf
 from drawdown.stream.application import (
     COMMANDS,
     USAGE,
@@ -52,6 +53,7 @@ from drawdown.stream.application import (
     Folded,
     Item,
     Lag,
+    Memory,
     Record,
     View,
 )
@@ -62,6 +64,8 @@ ACTOR: Final = "actor"
 """Header that names the API key a record came in by."""
 REPLY_TO: Final = "reply_to"
 IDENTIFIER_MAX: Final = 256
+NEVER_MS: Final = 1 << 62
+"""Of what repeats nothing."""
 CONTROL: Final = re.compile(r"[\x00-\x1f]")
 
 _LowBalance = struct_of(LowBalance)
@@ -70,10 +74,20 @@ _Notice = struct_of(Notice)
 _NoticeData = struct_of(NoticeData)
 
 
+class Shelf(Protocol):
+    """Where the price books are: a `BookShelf` that follows their topic, or those of a replay."""
+
+    @property
+    def books(self) -> Books: ...
+
+    def confirmed(self) -> bool:
+        """Whether these are known to be all."""
+
+
 class Settlement:
     """The application of the settlement service; see `stream.application.Application`."""
 
-    def __init__(self, environment: Environment, shelf: BookShelf) -> None:
+    def __init__(self, environment: Environment, shelf: Shelf) -> None:
         self._shelf = shelf
         self._moment = Moment(0)
         self._low_balance = environment.topic(LOW_BALANCE)
@@ -85,23 +99,30 @@ class Settlement:
     # --- reading -------------------------------------------------------------------------------
 
     def read(self, record: Record) -> Item:
+        value = record.value
+        if value is None:
+            raise RecordError(
+                Reason.MALFORMED, "the record has no value: nothing is deleted on this topic"
+            )
         if record.input == USAGE:
-            event = decode_usage(record.value)
+            event = decode_usage(value)
             self._check_key(record, event.subject, "subject")
             row_keys: tuple[str, ...] = (event.subject,)
             named = event.data.get(HOLD)
             if type(named) is str:
                 row_keys = (event.subject, hold_key(event.subject, named))
-            return Item(record, event, row_keys, (usage_key(event),))
-        command = decode_command(record.value)
+            first_at_ms = _first_at_ms(event)
+            return Item(record, event, row_keys, (usage_key(event),), first_at_ms)
+        command = decode_command(value)
         self._check_key(record, command.customer, "customer")
         customer = command.customer
         key = command_key(customer, command.id)
         hold = hold_named(command)
+        first_at_ms = NEVER_MS if is_check(command) else _first_at_ms(command)
         if hold is None:
-            return Item(record, command, (customer,), (key,))
+            return Item(record, command, (customer,), (key,), first_at_ms)
         row_keys = (customer, hold_key(customer, hold))
-        return Item(record, command, row_keys, (key, ended_key(customer, hold)))
+        return Item(record, command, row_keys, (key, ended_key(customer, hold)), first_at_ms)
 
     def _check_key(self, record: Record, customer: str, field: str) -> None:
         if record.key is None:
@@ -117,7 +138,9 @@ class Settlement:
 
     def decide(self, item: Item, view: View, effects: Effects, lag: Lag) -> None:
         record = item.record
-        actor = record.header(ACTOR) if record.headers is not None else None
+        actor = accepted_by = None
+        if record.headers is not None:
+            actor, accepted_by = record.header(ACTOR), record.header(ACCEPT_LATE)
         origin = Origin(
             TOPICS[record.input],
             record.partition,
@@ -125,6 +148,7 @@ class Settlement:
             None,
             0,
             _identifier(actor) if actor else None,
+            _identifier(accepted_by) if accepted_by and record.input == USAGE else None,
         )
         if record.input == USAGE:
             self._decide_usage(item, origin, view, effects)
@@ -196,9 +220,12 @@ class Settlement:
             effects.journal(key, sealed.value)
             if sealed.entry.hold is not None:
                 _apply_hold(sealed, sealed.entry.hold.id, view)
-            if sealed.entry.running is not None:
-                for row_key, row in evolve_counters(view, sealed).items():
+            elif sealed.entry.rare is not NOTHING_RARE:
+                for row_key, row in marked(sealed).items():
                     view.put(row_key, row)
+            if sealed.entry.running is not None:
+                for row_key, counted in evolve_counters(view, sealed).items():
+                    view.put(row_key, counted)
         if decided.entries:
             view.put(customer, wallet)
         if decided.identity is not None:
@@ -209,7 +236,7 @@ class Settlement:
             sealed = decided.entries[-1]
             effects.tell(self._notifications, key, _unpriced(customer, sealed, decided, now))
         if decided.overdrawn:
-            sealed = decided.entries[-1]
+            sealed = max(decided.entries, key=lambda each: each.entry.overdrawn)
             effects.tell(self._notifications, key, _overdrawn(customer, sealed, decided, now))
 
     # --- rows and recovery ---------------------------------------------------------------------
@@ -223,22 +250,38 @@ class Settlement:
     def due_ms(self, row: Row) -> int | None:
         return row.due_ms
 
+    def due_of(self, value: bytes) -> int | None:
+        return due_of(value)
+
     def fold(self, value: bytes, view: View) -> Folded:
         sealed = unseal(value)
         for row_key, row in evolve(view, sealed).items():
             view.put(row_key, row)
         return self._identified(sealed, view)
 
-    def identify(self, value: bytes, view: View) -> Folded:
-        return self._identified(unseal(value), view)
+    def identify(self, value: bytes, memory: Memory) -> Folded:
+        found = identified(value)
+        for key, remember in found.remembered:
+            memory.remember(key, remember)
+        if found.topic is None:
+            return Folded(None, 0, found.at_ms)
+        return Folded(INPUTS[found.topic], found.offset, found.at_ms)
 
-    def _identified(self, sealed: Sealed, view: View) -> Folded:
+    def _identified(self, sealed: Sealed, memory: Memory) -> Folded:
         for key, value in remembered(sealed):
-            view.remember(key, value)
+            memory.remember(key, value)
         origin = sealed.entry.origin
         if origin.topic is None:
             return Folded(None, 0, sealed.entry.at_ms)
         return Folded(INPUTS[origin.topic], origin.offset, sealed.entry.at_ms)
+
+
+def _first_at_ms(stated: UsageEvent | Command) -> int:
+    """Of what this may repeat: the first had the same time, which was at most so far ahead of its
+    arrival. A time that a gateway filled in is another one in every retry."""
+    if stated.time is None or stated.timesource is not None:
+        return 0
+    return max(milliseconds(stated.time) - EARLY_MS_MAX, 0)
 
 
 def _apply_hold(sealed: Sealed, hold_id: str, view: View) -> None:

@@ -10,8 +10,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import tzinfo
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any, Final, cast
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from confluent_kafka import OFFSET_BEGINNING, KafkaError, TopicPartition
 
@@ -31,6 +34,16 @@ from drawdown.stream.clock import Clock
 from drawdown.stream.ports import Cluster
 
 log = logging.getLogger("drawdown.books")
+
+
+@lru_cache(maxsize=1024)
+def zone(name: str) -> tzinfo | None:
+    """A time zone by its IANA name; None where there is none. Reads its table once."""
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return None
+
 
 CONFIRMED_S_MAX: Final = 30.0
 CONFIRM_EVERY_S: Final = 5.0
@@ -68,7 +81,7 @@ class BookReader:
     """
 
     def __init__(self, *, keep: bool = False) -> None:
-        self.books = Books()
+        self.books = Books(zone=zone)
         self.contents: dict[str, Content] = {}
         """By version, where they are kept."""
         self.problems: list[str] = []
@@ -185,7 +198,7 @@ class BookShelf:
             error = message.error()
             if error is None:
                 offset = cast(int, message.offset())
-                self._reader.read(offset, cast(bytes, message.value()))
+                self._reader.read(offset, message.value() or b"")
                 self._next = offset + 1
             elif error.code() == KafkaError._PARTITION_EOF:
                 self._next = max(self._next, cast(int, message.offset()))

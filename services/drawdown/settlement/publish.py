@@ -77,6 +77,8 @@ def records_of(
         records=len(values),
         digest=sha256(b"".join(value + b"\n" for value in values)).hexdigest(),
         title=content.title,
+        drawdown=content.drawdown,
+        conversions=content.conversions,
     )
     values.append(encode(commit))
     reader = BookReader()

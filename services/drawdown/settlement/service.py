@@ -15,17 +15,22 @@ from drawdown.events.catalogue import (
     COMMANDS,
     DEAD_LETTERS,
     DECISIONS,
+    LOW_BALANCE,
+    NOTIFICATIONS,
     USAGE_EVENTS,
     Environment,
 )
 from drawdown.health import HealthServer
 from drawdown.settlement.application import Settlement
 from drawdown.settlement.books import BookShelf
+from drawdown.settlement.crashes import crash_at
+from drawdown.settlement.snapshots import Schedule
 from drawdown.stream import kafka, loop
 from drawdown.stream.clock import Clock, SystemClock
 from drawdown.stream.layout import Layout
 from drawdown.stream.metrics import StreamMetrics
 from drawdown.stream.ports import Cluster
+from drawdown.stream.snapshots import Snapshots
 from drawdown.stream.store import RocksStores, Stores
 
 log = logging.getLogger("drawdown.settlement")
@@ -46,6 +51,7 @@ def layout_of(environment: Environment, partitions: int, instance: str) -> Layou
         rows=environment.topic(BALANCES),
         answers=environment.topic(DECISIONS),
         dead_letters=environment.topic(DEAD_LETTERS),
+        notices=(environment.topic(LOW_BALANCE), environment.topic(NOTIFICATIONS)),
         partitions=partitions,
         group=f"{environment.name}.{GROUP}",
         instance=f"{GROUP}-{instance}",
@@ -118,14 +124,17 @@ def run(config: Config, cluster: Cluster, stop: threading.Event | None = None) -
     """Run until SIGTERM or SIGINT. Raises FencedError, PartitionsError."""
     stop = stop or threading.Event()
     _stop_on_signals(stop.set)
-    directory = config.home / "stores" / config.environment / config.instance
+    directory = store_directory(config)
+    clock = SystemClock()
+    snapshots = Snapshots(config.snapshot_url) if config.snapshot_url else None
     worker = make_worker(
         cluster,
         config.topics,
         config.instance,
-        _stores(directory),
-        SystemClock(),
+        _stores(directory, snapshots),
+        clock,
         cache_bytes=config.cache_mib << 20,
+        crash=loop.no_crash if config.crash_at is None else crash_at(config.crash_at),
     )
     health = HealthServer(
         config.host,
@@ -134,23 +143,38 @@ def run(config: Config, cluster: Cluster, stop: threading.Event | None = None) -
         status=lambda: {
             "serving": sorted(worker.serving),
             "recovering": worker.recovering,
+            "restoring_identities": worker.waiting,
             "stopped": dict(worker.stopped),
         },
     )
     health.start()
     log.info("settlement %s: http://%s:%d/metrics", config.instance, config.host, health.port)
+    schedule = None
+    if snapshots is not None:
+        schedule = Schedule(
+            snapshots, directory, config.snapshot_every_s, config.snapshot_keep, clock
+        )
     loop.settle_down()
     try:
         while not stop.is_set():
             worker.turn()
+            if schedule is not None:
+                schedule.turn(worker)
     finally:
+        if schedule is not None:
+            schedule.close()
         worker.close()
         health.stop()
 
 
-def _stores(directory: Path) -> RocksStores:
+def store_directory(config: Config) -> Path:
+    """Where the stores of this instance are."""
+    return config.home / "stores" / config.environment / config.instance
+
+
+def _stores(directory: Path, snapshots: Snapshots | None) -> RocksStores:
     directory.mkdir(parents=True, exist_ok=True)
-    return RocksStores(directory)
+    return RocksStores(directory, snapshots=snapshots)
 
 
 def _stop_on_signals(stop: Callable[[], None]) -> None:

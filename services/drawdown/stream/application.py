@@ -29,7 +29,8 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     partition: int
     offset: int
     key: bytes | None
-    value: bytes
+    value: bytes | None
+    """None is a record without a value, which is not the same as an empty one."""
     at_ms: int
     """Append time."""
     headers: Headers | None
@@ -50,6 +51,9 @@ class Item(msgspec.Struct, frozen=True, gc=False):
     content: Any
     row_keys: tuple[str, ...]
     identity_keys: tuple[bytes, ...]
+    first_at_ms: int = 0
+    """If this repeats a record that was decided, that one was appended at this time or later, going
+    by what its producer says of its time; 0 where nothing says so."""
 
 
 class Lag(msgspec.Struct, frozen=True, gc=False):
@@ -73,6 +77,12 @@ class View(Protocol):
 
     def remember(self, key: bytes, value: bytes) -> None:
         """Remember an identity for the lateness window."""
+
+
+class Memory(Protocol):
+    """What identities are remembered in."""
+
+    def remember(self, key: bytes, value: bytes) -> None: ...
 
 
 class Effects(Protocol):
@@ -117,7 +127,7 @@ class Application(Protocol):
     def fold(self, value: bytes, view: View) -> Folded:
         """Apply a journal entry to the rows, in recovery. Raises where it does not follow."""
 
-    def identify(self, value: bytes, view: View) -> Folded:
+    def identify(self, value: bytes, memory: Memory) -> Folded:
         """Only remember what a journal entry's cause is identified by; its rows are there."""
 
     def ready(self) -> bool:
@@ -129,6 +139,9 @@ class Application(Protocol):
 
     def due_ms(self, row: Row) -> int | None:
         """When the row's timer is due."""
+
+    def due_of(self, value: bytes) -> int | None:
+        """The same of a row's bytes, without making the row of them where that can be saved."""
 
 
 Items = Sequence[Item]

@@ -63,6 +63,10 @@ class ClockGuard:
             return False
         self.jumped_ms = 0
         if time_ms > self._trusted_ms:
-            self._trusted_ms = time_ms
-            self._trusted_at = self._clock.monotonic()
+            self.trust(time_ms)
         return True
+
+    def trust(self, time_ms: int) -> None:
+        """It is that late now, whatever was believed before."""
+        self._trusted_ms = time_ms
+        self._trusted_at = self._clock.monotonic()

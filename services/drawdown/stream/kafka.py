@@ -251,12 +251,17 @@ class KafkaCluster:
 
     def config(self, role: Mapping[str, Any]) -> Config:
         """What a client of this role is made with. Not to be shown: see `masked`."""
-        return {
+        config = {
             **_client(),
             **role,
             **self._overrides,
             "bootstrap.servers": self.bootstrap,
         }
+        if "client.id" in role and "client.id" in self._overrides:
+            # A member of the group knows itself by what it is called: the operator's name for all
+            # of a process's clients goes before it, not in its place.
+            config["client.id"] = f"{self._overrides['client.id']}.{role['client.id']}"
+        return config
 
     def consumer(self, config: Mapping[str, Any]) -> ports.Consumer:
         """A consumer. Connects in the background; does not wait. Close it: one that is a member and

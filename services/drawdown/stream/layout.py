@@ -14,6 +14,8 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True):
     rows: str
     answers: str
     dead_letters: str
+    notices: tuple[str, ...] = ()
+    """The application's other topics."""
     partitions: int
     group: str
     instance: str
@@ -22,6 +24,11 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def transactional_id(self) -> str:
         return f"{self.group}-{self.instance}"
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """What a transaction may have written to."""
+        return (self.journal, self.rows, self.answers, self.dead_letters, *self.notices)
 
     @property
     def customer_topics(self) -> tuple[str, ...]:

@@ -27,8 +27,10 @@ from drawdown.stream.ports import Cluster, Consumer
 class LogUnreadableError(Exception):
     """An input cannot be read on from where it must be: retention took what was not decided."""
 
+    rule = "input-deleted"
+
     def __init__(self, partition: int, detail: str) -> None:
-        super().__init__(detail)
+        super().__init__(f"{self.rule}: {detail}")
         self.partition = partition
 
 
@@ -44,6 +46,9 @@ class Input:
     """The end of the log where reading came to it; None while more is known to be there."""
     end_at_ms: int = 0
     """When that last was so of usage: nothing stood undecided then."""
+    waits_for_ms: int | None = None
+    """It rests before the next record: that one is decided when the identities of everything
+    appended from this time on are there. None: it is read."""
 
 
 @dataclass(slots=True)
@@ -142,9 +147,9 @@ class Lease:
     def serve(self, partition: int, starts: Mapping[str, int]) -> None:
         """Begin to read a recovered partition, which is in its place, at these offsets."""
         self._usage.resume([TopicPartition(self._layout.usage, partition)])
-        self._commands.incremental_assign(
-            [TopicPartition(self._layout.commands, partition, starts[COMMANDS])]
-        )
+        commands = TopicPartition(self._layout.commands, partition, starts[COMMANDS])
+        self._commands.incremental_assign([commands])
+        self._commands.resume([commands])  # it may have been at rest when it was given back
         self.reading[partition] = Reading({name: Input(starts[name]) for name in self._topics})
 
     def rest(self, partition: int) -> None:
@@ -153,8 +158,8 @@ class Lease:
             self._commands.incremental_unassign([TopicPartition(self._layout.commands, partition)])
             if partition in self.owned:
                 self._usage.pause([TopicPartition(self._layout.usage, partition)])
-        for name, waiting in self._waiting.items():
-            self._waiting[name] = deque(r for r in waiting if r.partition != partition)
+        for name in self._waiting:
+            self._forget_waiting(name, partition)
 
     def rewind(self, partition: int) -> None:
         """Read again from the next offset to decide: what was taken since is dropped."""
@@ -168,7 +173,48 @@ class Lease:
                 TopicPartition(self._topics[name], partition, state.next_offset),
             )
             state.end_seen = None
-            self._waiting[name] = deque(r for r in self._waiting[name] if r.partition != partition)
+            self._forget_waiting(name, partition)
+            self._go_on(name, partition, state)
+
+    def hold(self, record: Record, until_ms: int) -> None:
+        """Rest an input of a partition before this record, until `go_on`. What is decided of the
+        input up to here, and nothing behind it, is to be settled or dropped before that."""
+        name, partition = record.input, record.partition
+        state = self.reading[partition].inputs[name]
+        state.waits_for_ms = until_ms
+        state.end_seen = None
+        self._forget_waiting(name, partition)
+        self._consumers[name].pause([TopicPartition(self._topics[name], partition)])
+
+    def go_on(self, partition: int, identities_from_ms: int) -> None:
+        """The identities of everything appended from this time on are there: read what waited for
+        no more than that."""
+        for name, state in self.reading[partition].inputs.items():
+            if state.waits_for_ms is not None and identities_from_ms <= state.waits_for_ms:
+                self._go_on(name, partition, state)
+
+    def _go_on(self, name: str, partition: int, state: Input) -> None:
+        """Read from the next offset to decide: more was handed out than was taken. Where the client
+        does not go there yet, the input stays at rest, and is tried again."""
+        where = TopicPartition(self._topics[name], partition, state.next_offset)
+        if state.waits_for_ms is not None and _seek(self._consumers[name], where):
+            state.waits_for_ms = None
+            self._consumers[name].resume([where])
+
+    def _forget_waiting(self, name: str, partition: int) -> None:
+        self._waiting[name] = deque(r for r in self._waiting[name] if r.partition != partition)
+
+    def held(self) -> dict[tuple[str, int], int]:
+        """Inputs at rest before a record that waits, and how many offsets wait there, as far as
+        known."""
+        found: dict[tuple[str, int], int] = {}
+        for partition, reading in self.reading.items():
+            for name, state in reading.inputs.items():
+                if state.waits_for_ms is not None:
+                    where = TopicPartition(self._topics[name], partition)
+                    _, high = self._consumers[name].get_watermark_offsets(where, cached=True)
+                    found[name, partition] = max(high - state.next_offset, 1)
+        return found
 
     def take(self, name: str, limit: int, wait_s: float = 0.0) -> list[Record]:
         """Up to `limit` records of an input, of partitions that are served.
@@ -199,7 +245,7 @@ class Lease:
                 continue
             partition: Any = message.partition()
             state = reading.get(partition)
-            if state is None:
+            if state is None or state.inputs[name].waits_for_ms is not None:
                 continue
             offset: Any = message.offset()
             key: Any = message.key()
@@ -212,7 +258,7 @@ class Lease:
                     partition,
                     offset,
                     key,
-                    b"" if value is None else value,
+                    value,
                     message.timestamp()[1],
                     headers,
                 )
@@ -232,7 +278,7 @@ class Lease:
         if code == KafkaError._PARTITION_EOF:
             partition: Any = message.partition()
             state = self.reading.get(partition)
-            if state is not None:
+            if state is not None and state.inputs[name].waits_for_ms is None:
                 _, high = self._consumers[name].get_watermark_offsets(
                     TopicPartition(self._topics[name], partition), cached=True
                 )

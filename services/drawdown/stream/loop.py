@@ -25,12 +25,12 @@ from concurrent.futures import Future
 from typing import Any, Final, Protocol
 
 import msgspec
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from drawdown.events.codec import RecordError
 from drawdown.events.reasons import Reason
 from drawdown.stream.application import COMMANDS, USAGE, Application, Item, Lag, Record
-from drawdown.stream.clock import Clock, ClockGuard
+from drawdown.stream.clock import JUMP_MS_MAX, Clock, ClockGuard
 from drawdown.stream.layout import Layout
 from drawdown.stream.lease import Lease, LogUnreadableError
 from drawdown.stream.metrics import StreamMetrics
@@ -38,7 +38,7 @@ from drawdown.stream.outbox import FORWARDED, Outbox
 from drawdown.stream.partition import partition_of
 from drawdown.stream.ports import Cluster, GroupState, Producer
 from drawdown.stream.recovery import Recoveries
-from drawdown.stream.store import GENERATION_MS, Positions, Stores
+from drawdown.stream.store import Store, Stores, StoreUnusableError
 from drawdown.stream.view import PartitionView, RowCache
 from drawdown.stream.watchdog import Watchdog
 
@@ -46,8 +46,16 @@ log = logging.getLogger("drawdown.loop")
 
 KEYS_MAX: Final = 1 << 17
 """Keys whose partition is known without hashing them."""
+UNEXPECTED: Final = "unexpected"
+"""The runbook's entry for what stopped a partition and is none of the rules."""
 NEVER_MS: Final = 1 << 62
-TIMERS_WAIT_MS: Final = 100
+INITIALISE_S: Final = 1.0
+"""For the coordinator's answer, before anything else is looked after."""
+TIMERS_WAIT_S: Final = 0.1
+TIMERS_HELD_S: Final = 10.0
+"""How long timers rest after two clocks were found to differ."""
+FORGET_EVERY_S: Final = 6_000.0
+"""Between two looks for generations of identities that are over."""
 COMMANDS_MAX: Final = 500
 """Commands taken at once."""
 
@@ -87,7 +95,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """How long an identity is remembered: the lateness window and 5 minutes."""
     unknown_after_s: float = 1.0
     """A transactional call that took longer is unknown, whatever it answered. 5 s at RF 3."""
-    transaction_timeout_s: float = 10.0
+    transaction_timeout_s: float = 6.0
+    """For the answer to a transactional call: no longer than the broker lets a transaction be open,
+    and one second, since after that it is aborted whatever the answer would have been."""
 
 
 def settle_down() -> None:
@@ -101,6 +111,15 @@ def settle_down() -> None:
 
 class FencedError(Exception):
     """Another process has this one's name: it owns the partitions now, and this one must exit."""
+
+
+class TimerStillDueError(Exception):
+    """A timer fired and its row is due as before: it would fire for ever."""
+
+    rule = "timer-still-due"
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"{self.rule}: the timer of {key!r} fired and is still due")
 
 
 class CrashPoints(Protocol):
@@ -152,16 +171,20 @@ class Worker:
         self._views: dict[int, PartitionView] = {}
         self.stopped: dict[int, str] = {}
         """Partitions that stopped, and why."""
+        self.waiting: dict[int, str] = {}
+        """Partitions that are served without all identities: what of them waits, in words."""
         self._timers_next: dict[int, int] = {}
-        self._timers_wait_ms: dict[int, int] = {}
+        self._timers_wait_s: dict[int, float] = {}
         self._watermark: dict[int, int] = {}
         self._placed: dict[bytes, int] = {}
-        self._forget_at = 0
+        self._forget_at_s = 0.0
         self._behind = False
         """The last turn ran out of time, not of usage."""
         self._topics = {USAGE: layout.usage, COMMANDS: layout.commands}
         # The name of a topic without the environment, as records state it.
         self._input_names = {name: topic.split(".", 1)[-1] for name, topic in self._topics.items()}
+        self._initialised = False
+        """Whether the broker knows our producer, and has ended what its predecessor left open."""
         self._producer = self._new_producer()
         self._lease = self._new_lease()
         self._successor: Future[GroupState] | None = None
@@ -176,6 +199,7 @@ class Worker:
             config.cluster_id,
             config.reader,
             config.identities_ms,
+            crash,
         )
         self._watchdog = Watchdog(cluster, layout, self._metrics)
         self._lease.join()
@@ -214,7 +238,7 @@ class Worker:
             self._successor = self._cluster.group(self._layout.group)
             return
         found = successor.result().clients.get(self._layout.instance)
-        if found not in (None, self._lease.client_id):
+        if found is not None and not found.endswith(self._lease.client_id):
             raise FencedError(
                 f"another process is {self._layout.instance!r} in the group now: give each"
                 " settlement process an instance of its own"
@@ -245,6 +269,7 @@ class Worker:
         self._views[partition] = view
         self._look_at_timers(partition, view)
         self._lease.serve(partition, starts)
+        self._recoveries.restore_identities(partition, view.store, starts)
         log.info("partition %d: serving, from %s", partition, starts)
 
     def _stop(self, partition: int, error: Exception, record: Record | None = None) -> None:
@@ -254,19 +279,33 @@ class Worker:
             if record is not None
             else ""
         )
-        self.stopped[partition] = f"{type(error).__name__}: {error}{where}"
+        rule = getattr(error, "rule", UNEXPECTED)
+        what = str(error) if rule != UNEXPECTED else f"{rule}: {type(error).__name__}: {error}"
+        self.stopped[partition] = f"{what}{where}"
         log.critical(
-            "partition %d stopped%s: %s. The others go on. See deploy/runbook.md.",
+            "partition %d stopped%s: %s. The others go on. See deploy/runbook.md#%s",
             partition,
             where,
-            error,
+            what,
+            rule,
             exc_info=error,
         )
         self._lease.rest(partition)
+        self._recoveries.cancel(partition)
         view = self._views.pop(partition, None)
         if view is not None:
             view.drop()
             view.store.close()
+        self._cache.clear()
+
+    def _rebuild(self, partition: int, error: StoreUnusableError) -> None:
+        """A store proved damaged when it was read: another one is made of the journal."""
+        view = self._views.pop(partition)
+        view.drop()
+        self._lease.rest(partition)
+        view.store.close()
+        self._recoveries.set_aside(partition, str(error))
+        self._recoveries.start(partition, self._lease, None)
         self._cache.clear()
 
     @property
@@ -279,6 +318,11 @@ class Worker:
         """The partitions that are being recovered, and what each does or waits for."""
         return self._recoveries.doing()
 
+    @property
+    def stores(self) -> dict[int, Store]:
+        """The stores of the partitions that are served. Between two turns they are at rest."""
+        return {partition: view.store for partition, view in self._views.items()}
+
     # --- a turn --------------------------------------------------------------------------------
 
     def turn(self) -> int:
@@ -290,12 +334,18 @@ class Worker:
         if self._successor is not None:
             self._come_back(self._successor)
             return 0
+        waiting = not self._initialised and not self._initialise()
         turn = _Turn(self._layout, self._input_names, self._clock.monotonic())
-        if self._watchdog.rejoin_due(turn.started):
+        if not waiting and self._watchdog.rejoin_due(turn.started, len(self._lease.owned)):
             self._lease.rejoin()
         try:
-            if len(self._recoveries):
+            if waiting:
+                self._lease.beat()
+                return 0
+            if self._recoveries.busy:
                 self._recover()
+            elif self.waiting:
+                self._go_on_waiting()
             if not self._application.ready():
                 self._lease.beat()
                 self._clock.sleep(self._budget.idle_s)
@@ -330,8 +380,69 @@ class Worker:
     def _recover(self) -> None:
         slice_s = self._budget.recover_s if self._views else 0.2
         self._recoveries.step(slice_s, self._recovered, self._stop)
+        if self._recoveries.reader.hanging:
+            self._end_hanging()
+        self._go_on_waiting()
         if not self._views:
             self._lease.beat()
+
+    def _end_hanging(self) -> None:
+        """End transactions of ours that a broker forgot.
+
+        A broker that was killed aborts what has timed out before it leads its partitions again, and
+        takes those without a leader for deleted ("likely deleted already and hence can be skipped",
+        seen with Kafka 4.3): the transaction counts as aborted, but its markers are never written,
+        so that readers stop there and the group's offsets stay pending, for ever. Another
+        transaction of the same producer writes them where it touches the same partitions. It is
+        aborted: what it touches them with is never seen.
+        """
+        reader = self._recoveries.reader
+        hanging, reader.hanging = reader.hanging, set()
+        journal, usage = self._layout.journal, self._layout.usage
+        try:
+            for _, partition in hanging:
+                reader.high_watermark(journal, partition, 1.0)
+        except KafkaException:
+            return  # the broker is away: that is what was waited for
+        log.warning("transactions seem to hang at %s: ending those that are ours", sorted(hanging))
+        # The offset is that of a topic nobody reads with the group, should it count nevertheless.
+        held = [number for topic, number in hanging if topic == usage]
+        offsets = [TopicPartition(journal, number, 0) for number in held]
+        try:
+            self._producer.begin_transaction()
+            for topic, number in hanging:
+                if topic != usage:
+                    self._producer.produce(topic, b"", b"-", number)
+            if offsets:
+                self._producer.send_offsets_to_transaction(
+                    offsets,
+                    reader.group_metadata(),
+                    self._config.transaction_timeout_s,
+                )
+            self._producer.flush(self._config.transaction_timeout_s)
+            self._producer.abort_transaction(self._config.transaction_timeout_s)
+        except KafkaException as error:
+            raise _UnknownError(f"ending hanging transactions: {error.args[0].str()}") from error
+
+    def _go_on_waiting(self) -> None:
+        """Between two turns: read on what waited for identities that are there now, and say what
+        still waits."""
+        for partition, view in self._views.items():
+            self._lease.go_on(partition, view.store.positions.identities_from_ms)
+        reading = self._recoveries.remaining()
+        restoring = self._recoveries.identities_remaining()
+        for partition in self._lease.owned:
+            self._metrics.restore_remaining.labels(partition).set(reading.get(partition, 0))
+            self._metrics.identities_remaining.labels(partition).set(restoring.get(partition, 0))
+        held = self._lease.held()
+        self._metrics.held.set(sum(held.values()))
+        told = {
+            partition: f"restoring event ids: {offsets} journal offsets to go"
+            for partition, offsets in restoring.items()
+        }
+        for (name, partition), count in held.items():
+            told[partition] = f"{told.get(partition, '')}; {count} of {name} wait for them"
+        self.waiting = told
 
     def _gather(self, turn: _Turn) -> None:
         """Steps 1 to 3."""
@@ -368,21 +479,37 @@ class Worker:
         items: list[Item] = []
         row_keys: dict[int, list[str]] = {}
         identity_keys: dict[int, list[bytes]] = {}
+        uncovered = self._uncovered()
+        held: set[int] = set()
         for record in records:
-            turn.take(record)
+            if record.partition in held:
+                continue
             if record.partition not in self._views or not self._placed_here(turn, record):
+                turn.take(record)
                 continue
             try:
                 item = self._application.read(record)
             except RecordError as error:
+                turn.take(record)
                 self._reject(turn, record, error)
                 continue
+            if uncovered and item.first_at_ms < uncovered.get(record.partition, 0):
+                # It, and all behind it: see `identities`.
+                self._lease.hold(record, item.first_at_ms)
+                self._metrics.waited.labels(record.input).inc()
+                held.add(record.partition)
+                continue
+            turn.take(record)
             items.append(item)
             row_keys.setdefault(record.partition, []).extend(item.row_keys)
             identity_keys.setdefault(record.partition, []).extend(item.identity_keys)
         read = self._clock.monotonic()
         for partition, keys in row_keys.items():
-            self._views[partition].prefetch(keys, identity_keys[partition])
+            try:
+                self._views[partition].prefetch(keys, identity_keys[partition])
+            except StoreUnusableError as error:
+                self._rebuild(partition, error)
+                raise _DroppedError("store") from error
         fetched = self._clock.monotonic()
         outbox = turn.outbox
         decide = self._application.decide
@@ -397,6 +524,9 @@ class Worker:
                 decide(item, view, outbox, lag)
             except RecordError as error:
                 self._reject(turn, record, error)
+            except StoreUnusableError as error:
+                self._rebuild(record.partition, error)
+                raise _DroppedError("store") from error
             except Exception as error:
                 self._stop(record.partition, error, record)
                 raise _DroppedError("stopped") from error
@@ -406,6 +536,14 @@ class Worker:
         turn.stage("decide", decided - fetched)
         if outbox.waiting >= self._budget.flush_records:
             self._send(turn)
+
+    def _uncovered(self) -> dict[int, int]:
+        """Partitions without all identities, and since when they are all there."""
+        return {
+            partition: since_ms
+            for partition, view in self._views.items()
+            if (since_ms := view.store.positions.identities_from_ms)
+        }
 
     def _placed_here(self, turn: _Turn, record: Record) -> bool:
         """Whether the record's key belongs to its partition; if not, move it there, once."""
@@ -462,15 +600,21 @@ class Worker:
         now_ms = self._clock.now_ms()
         for partition, view in list(self._views.items()):
             due_ms = self._timers_next[partition]
-            if due_ms > now_ms or now_ms < self._timers_wait_ms.get(partition, 0):
+            if due_ms > now_ms or turn.started < self._timers_wait_s.get(partition, 0.0):
                 continue
             watermark = self._watermark_of(turn, partition)
             if watermark is None or due_ms > watermark:
                 # Asked of the broker again only after a while.
-                self._timers_wait_ms[partition] = now_ms + TIMERS_WAIT_MS
+                self._timers_wait_s[partition] = turn.started + TIMERS_WAIT_S
                 continue
             turn.outbox.at = partition
-            for timer in view.store.due(watermark, self._budget.timers_max):
+            turn.fired_at[partition] = watermark
+            try:
+                due = view.store.due(watermark, self._budget.timers_max)
+            except StoreUnusableError as error:
+                self._rebuild(partition, error)
+                raise _DroppedError("store") from error
+            for timer in due:
                 turn.timers += 1
                 turn.partitions.add(partition)
                 try:
@@ -478,10 +622,43 @@ class Worker:
                     row = view.row(timer.key)
                     still = None if row is None else self._application.due_ms(row)
                     if still is not None and still <= watermark:
-                        raise RuntimeError(f"the timer of {timer.key!r} fired and is still due")
+                        raise TimerStillDueError(timer.key)
+                except StoreUnusableError as error:
+                    self._rebuild(partition, error)
+                    raise _DroppedError("store") from error
                 except Exception as error:
                     self._stop(partition, error)
                     raise _DroppedError("stopped") from error
+        if turn.timers:
+            self._crash("fired")
+
+    def _check_timers(self, turn: _Turn) -> None:
+        """Whether the broker's clock agrees with what timers fired on, before that counts.
+
+        Where inputs were read to their ends, they fire on this process's clock alone: one that
+        is a month ahead, from its start or by a jump, would lapse a month's grants. What they
+        made is on the broker by now, and says by its append time what the broker believes.
+        """
+        try:
+            left = self._producer.flush(self._config.transaction_timeout_s)
+        except KafkaException as error:
+            raise self._failed(error) from error
+        if left:
+            raise _DroppedError("not sent")
+        for partition, watermark in turn.fired_at.items():
+            appended_ms = turn.outbox.journal_at.get(partition, watermark)
+            ahead_ms = watermark - appended_ms
+            if ahead_ms > JUMP_MS_MAX:
+                self._metrics.timers_held.set(1)
+                log.critical(
+                    "timers stand still: this process's clock, or the broker's, is %d s from the"
+                    " other. See deploy/runbook.md.",
+                    ahead_ms // 1000,
+                )
+                self._watermark.pop(partition, None)
+                self._guard.trust(appended_ms)
+                self._timers_wait_s[partition] = turn.started + TIMERS_HELD_S
+                raise _DroppedError("clocks")
 
     def _look_at_timers(self, partition: int, view: PartitionView) -> None:
         """Remember when the partition's next timer is due, so that nothing else need be read."""
@@ -547,6 +724,8 @@ class Worker:
                 outbox.row(key, value)
         turn.stage("encode", self._clock.monotonic() - started)
         self._send(turn)
+        if turn.timers:
+            self._check_timers(turn)
         self._crash("produced")
         offsets = self._lease.offsets(turn.partitions, turn.next_offsets)
         self._timed(
@@ -625,19 +804,24 @@ class Worker:
         self._cache.clear()
 
     def _new_producer(self) -> Producer:
-        producer = self._cluster.producer(
+        self._initialised = False
+        return self._cluster.producer(
             {**self._config.producer, "transactional.id": self._layout.transactional_id}
         )
-        while True:
-            try:
-                producer.init_transactions(self._config.transaction_timeout_s)
-            except KafkaException as error:
-                cause: KafkaError = error.args[0]
-                if cause.fatal() or not cause.retriable():
-                    raise
-                log.warning("waiting for the transaction coordinator: %s", cause.str())
-            else:
-                return producer
+
+    def _initialise(self) -> bool:
+        """Ask the coordinator for an epoch; False while it does not answer: the next turn goes on
+        asking, so that whoever wants this process to end is not kept waiting by a broker."""
+        try:
+            self._producer.init_transactions(INITIALISE_S)
+        except KafkaException as error:
+            cause: KafkaError = error.args[0]
+            if cause.fatal() or not cause.retriable():
+                raise
+            log.warning("waiting for the transaction coordinator: %s", cause.str())
+            return False
+        self._initialised = True
+        return True
 
     # --- after the commit ----------------------------------------------------------------------
 
@@ -665,19 +849,32 @@ class Worker:
             )
             timers_changed = view.commit(
                 turn.sealed.get(partition, {}),
-                Positions(journal=before.journal if journal is None else journal, inputs=inputs),
+                msgspec.structs.replace(
+                    before, journal=before.journal if journal is None else journal, inputs=inputs
+                ),
                 newest,
             )
             if timers_changed:
                 self._look_at_timers(partition, view)
         self._crash("stored")
-        if now_ms >= self._forget_at:
-            self._forget_at = now_ms + GENERATION_MS // 100
-            for view in self._views.values():
-                view.store.forget(now_ms - self._config.identities_ms)
+        if turn.decided_at and started >= self._forget_at_s:
+            self._forget_at_s = started + FORGET_EVERY_S
+            # By what is decided: a backlog repeats what was young then. And by the earlier of both
+            # clocks: one that is ahead would forget what may come again.
+            known_ms = min(turn.decided_at.values())
+            for partition, view in self._views.items():
+                decided_ms = min(known_ms, self._decided_to(partition, now_ms))
+                view.store.forget(decided_ms - self._config.identities_ms)
         ended = self._clock.monotonic()
         turn.stage("store", ended - started)
         self._count(turn, now_ms, ended)
+
+    def _decided_to(self, partition: int, now_ms: int) -> int:
+        """The append time up to which nothing stands undecided, as far as known."""
+        return min(
+            now_ms if state.end_seen is not None else state.decided_at_ms
+            for state in self._lease.reading[partition].inputs.values()
+        )
 
     def _count(self, turn: _Turn, now_ms: int, ended: float) -> None:
         metrics = self._metrics
@@ -730,6 +927,8 @@ class _Turn:
         self.taken: dict[str, int] = {USAGE: 0, COMMANDS: 0}
         self.results: dict[tuple[str, str], int] = {}
         self.timers = 0
+        self.fired_at: dict[int, int] = {}
+        """The watermark timers of a partition fired on."""
         self.sealed: dict[int, dict[str, bytes | None]] = {}
         self.stages: dict[str, float] = {}
 

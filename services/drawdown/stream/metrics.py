@@ -61,6 +61,25 @@ class StreamMetrics:
             ["partition"],
             registry=registry,
         )
+        self.identities_remaining = Gauge(
+            "drawdown_identities_remaining_records",
+            "Offsets of the journal still to be read for the identities of a partition that is"
+            " served already. While above 0, what may repeat an older record waits.",
+            ["partition"],
+            registry=registry,
+        )
+        self.held = Gauge(
+            "drawdown_held_records",
+            "Records known to wait until the identities they may repeat are restored, with those"
+            " behind them.",
+            registry=registry,
+        )
+        self.waited = Counter(
+            "drawdown_waits",
+            "How often an input came to a record that had to wait for restored identities.",
+            ["input"],
+            registry=registry,
+        )
         self.owned = Gauge(
             "drawdown_partitions",
             "Partitions of this process by state: serving, recovering, stopped. A stopped one needs"

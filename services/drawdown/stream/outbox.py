@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Any, Final
 
-from confluent_kafka import KafkaError, KafkaException, Message
+from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, KafkaError, KafkaException, Message
 
 from drawdown.events.base import at_text
 from drawdown.events.deadletters import HEADER_PREFIX
@@ -36,6 +36,8 @@ class Outbox:
         self._headed: list[tuple[str, bytes | None, bytes | None, int, Headers]] = []
         self.journal_next: dict[int, int] = {}
         """Per partition written to: the offset behind the last entry, known after the commit."""
+        self.journal_at: dict[int, int] = {}
+        """Per partition: append time of the last entry, where the broker's clock stamps it."""
         self.journaled: set[int] = set()
         """Partitions whose journal was written to."""
         self.at = 0
@@ -124,6 +126,9 @@ class Outbox:
             partition, offset = message.partition(), message.offset()
             if partition is not None and offset is not None:
                 self.journal_next[partition] = offset + 1
+                kind, at_ms = message.timestamp()
+                if kind == TIMESTAMP_LOG_APPEND_TIME:
+                    self.journal_at[partition] = at_ms
 
 
 def _queue_full(detail: str) -> KafkaException:

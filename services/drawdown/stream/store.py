@@ -11,15 +11,22 @@ Two implementations: RocksDB on disk, and dictionaries for the simulator and fas
 from __future__ import annotations
 
 import contextlib
+import logging
+import re
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Final, Protocol, cast
+from uuid import uuid4
 
 import msgspec
 from rocksdict import (
+    AccessType,
     BlockBasedOptions,
     Cache,
+    Checkpoint,
     DBCompressionType,
     Options,
     Rdict,
@@ -27,14 +34,20 @@ from rocksdict import (
     WriteBufferManager,
 )
 
-FORMAT: Final = 1
-"""Of what a store holds and how; another one is rebuilt from the journal."""
+from drawdown.stream.upgrades import UPGRADES, upgraded
+
+log = logging.getLogger("drawdown.store")
+
+FORMAT: Final = 2
+"""Of what a store holds and how. An older one is brought up to it (`UPGRADES`); any other is
+rebuilt from the journal."""
 GENERATION_MS: Final = 7 * 86_400_000
 """Identities of a week live together and are dropped together."""
 
 
 class StoreUnusableError(Exception):
-    """A store that cannot be used: damaged, or another's. It is to be set aside."""
+    """A store that cannot be used: damaged, or another's. It is to be set aside. Damage of a part
+    that is seldom read is found when it is: any call may raise this."""
 
 
 class Owner(msgspec.Struct, frozen=True):
@@ -53,8 +66,11 @@ class Positions(msgspec.Struct, frozen=True):
     journal: int = 0
     inputs: Mapping[str, int] = {}
     """Per input topic: behind the highest cause that is in it."""
+    identities_from: int = 0
+    """Of the journal: the identities of its entries from here to `journal` are in the store."""
     identities_from_ms: int = 0
-    """Identities of records appended before this time may be missing; see `recovery`."""
+    """The entries below that, whose identities may be missing, are of records appended before this
+    time. 0: none is missing. See `identities`."""
 
 
 class Timer(msgspec.Struct, frozen=True):
@@ -85,7 +101,7 @@ class Store(Protocol):
         """The rows under these keys, in order."""
 
     def identities(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        """What is remembered under these keys, in order."""
+        """What is remembered under these keys, in order; what was last remembered counts."""
 
     def write(self, changes: Changes) -> None:
         """All of the changes or none."""
@@ -102,6 +118,14 @@ class Store(Protocol):
     def close(self) -> None: ...
 
 
+class Source(Protocol):
+    """Where snapshots of stores come from."""
+
+    def fetch(self, owner: Owner, journal: range, into: Path) -> str | None:
+        """Put the newest good snapshot of a partition into a new directory; says which, None where
+        there is none. Blocks as long as it takes."""
+
+
 class Stores(Protocol):
     """Where the stores of a process are."""
 
@@ -113,6 +137,13 @@ class Stores(Protocol):
 
     def set_aside(self, owner: Owner) -> str:
         """Put an unusable store where it can be looked at; says where."""
+
+    def fetch(self, owner: Owner, journal: range) -> Future[Path | None] | None:
+        """Begin to fetch the newest good snapshot whose position is within `journal`; None where
+        there are no snapshots. Does not wait."""
+
+    def install(self, owner: Owner, fetched: Path) -> None:
+        """Put what was fetched in the place of the store, which is closed and empty."""
 
 
 # --- in memory ---------------------------------------------------------------------------------
@@ -133,7 +164,7 @@ class MemoryStore:
 
     def identities(self, keys: Sequence[bytes]) -> list[bytes | None]:
         found: list[bytes | None] = [None] * len(keys)
-        for ids in self._generations.values():
+        for _, ids in sorted(self._generations.items()):
             for place, key in enumerate(keys):
                 found[place] = ids.get(key, found[place])
         return found
@@ -185,14 +216,27 @@ class MemoryStores:
         self.set_aside_count += 1
         return "memory"
 
+    def fetch(self, owner: Owner, journal: range) -> Future[Path | None] | None:  # noqa: ARG002
+        return None
+
+    def install(self, owner: Owner, fetched: Path) -> None:
+        raise NotImplementedError("stores in memory have no snapshots")
+
 
 # --- on disk -----------------------------------------------------------------------------------
 
 META: Final = "meta"
 TIMERS: Final = "timers"
 IDENTITIES: Final = "identities-"
+ASIDE: Final = ".unusable-"
+FETCHED: Final = ".fetched-"
+"""In the name of a directory that a snapshot is being fetched into."""
 OWNER_KEY: Final = b"owner"
 POSITIONS_KEY: Final = b"positions"
+
+IN_USE: Final = re.compile(r"While lock file|lock hold by")
+"""What RocksDB says of a store that is open already; of damage it says "block checksum"."""
+DAMAGED: Final = "Corruption"
 
 _encode = msgspec.json.Encoder().encode
 _decode_owner = msgspec.json.Decoder(Owner).decode
@@ -203,9 +247,17 @@ class RocksStores:
     """Stores in a directory, one RocksDB each; one cache and one write buffer bound the memory."""
 
     def __init__(
-        self, directory: Path, *, cache_bytes: int = 48 << 20, write_buffer_bytes: int = 64 << 20
+        self,
+        directory: Path,
+        *,
+        cache_bytes: int = 48 << 20,
+        write_buffer_bytes: int = 64 << 20,
+        snapshots: Source | None = None,
     ) -> None:
         self._directory = directory
+        self._snapshots = snapshots
+        for left in directory.glob(f"*{FETCHED}*"):  # of a process that died meanwhile
+            shutil.rmtree(left)
         self._cache = Cache(cache_bytes)
         self._buffers = WriteBufferManager(write_buffer_bytes, False)
 
@@ -217,19 +269,59 @@ class RocksStores:
         except StoreUnusableError:
             raise
         except Exception as error:  # rocksdict raises bare exceptions
-            if "lock" in str(error).lower():
+            if IN_USE.search(str(error)):
                 raise  # another process lives in it: that is no damage
             raise StoreUnusableError(f"{path.name} does not open: {error}") from error
+
+    def has(self, owner: Owner) -> bool:
+        """Whether there is a store, or anything, in the place of a partition's."""
+        return self._path(owner).exists()
+
+    def fetched_path(self, owner: Owner) -> Path:
+        """Where to fetch a snapshot to, beside the store."""
+        path = self._path(owner)
+        return path.with_name(f"{path.name}{FETCHED}{uuid4().hex}")
 
     def set_aside(self, owner: Owner) -> str:
         path = self._path(owner)
         for number in range(1, 1000):
-            aside = path.with_name(f"{path.name}.unusable-{number}")
+            aside = path.with_name(f"{path.name}{ASIDE}{number}")
             if not aside.exists():
                 path.rename(aside)
                 return str(aside)
         shutil.rmtree(path)
         return "nowhere: a thousand are set aside already"
+
+    def fetch(self, owner: Owner, journal: range) -> Future[Path | None] | None:
+        if self._snapshots is None:
+            return None
+        into = self.fetched_path(owner)
+        source, result = self._snapshots, Future[Path | None]()
+
+        def work() -> None:
+            try:
+                found = source.fetch(owner, journal, into)
+                result.set_result(into if found is not None else None)
+            except Exception as error:  # noqa: BLE001 - it is told to whoever waits
+                result.set_exception(error)
+
+        # A daemon: a process that ends does not wait for a download.
+        threading.Thread(target=work, name=f"fetch-{owner.partition}", daemon=True).start()
+        return result
+
+    def install(self, owner: Owner, fetched: Path) -> None:
+        path = self._path(owner)
+        shutil.rmtree(path, ignore_errors=True)
+        fetched.rename(path)
+
+    def found(self) -> list[Owner]:
+        """Whose stores are in the directory, going by what each says. Raises StoreUnusableError, or
+        whatever RocksDB does about a store that a process lives in."""
+        return [
+            owner_of(path.parent)
+            for path in sorted(self._directory.glob("*/CURRENT"))
+            if FETCHED not in path.parent.name and ASIDE not in path.parent.name
+        ]
 
     def _path(self, owner: Owner) -> Path:
         return self._directory / f"{owner.topic}-{owner.partition}"
@@ -260,6 +352,8 @@ class RocksStore:
 
     def __init__(self, path: Path, owner: Owner, options: Options) -> None:
         self._options = options
+        self._path = path
+        self.owner = owner
         names = {META, TIMERS}
         with contextlib.suppress(Exception):  # a new directory lists nothing, by an exception
             names |= set(Rdict.list_cf(str(path), options)) - {"default"}
@@ -289,20 +383,46 @@ class RocksStore:
                 raise StoreUnusableError("it has rows and does not say whose")
             self._meta.put(OWNER_KEY, _encode(owner))
         elif (found := _decode_owner(stored)) != owner:
-            raise StoreUnusableError(f"it is that of {found}, not of {owner}")
+            if msgspec.structs.replace(found, format=owner.format) != owner:
+                raise StoreUnusableError(f"it is that of {found}, not of {owner}")
+            self._upgrade(found, owner)
+
+    def _upgrade(self, found: Owner, owner: Owner) -> None:
+        """Bring the store to the format that is wanted, in one batch."""
+        meta = {
+            cast(bytes, key): cast(bytes, value) for key, value in cast(Any, self._meta).items()
+        }
+        changed = upgraded(meta, found.format, owner.format)
+        if changed is None:
+            raise StoreUnusableError(
+                f"it is of format {found.format}; formats {sorted({*UPGRADES, FORMAT})} are known"
+            )
+        batch = WriteBatch(raw_mode=True)
+        for key, value in {**changed, OWNER_KEY: _encode(owner)}.items():
+            batch.put(key, value, self._meta_handle)
+        self._db.write(batch)
+        log.info("%s: format %d brought to %d", self._path.name, found.format, owner.format)
+
+    def checkpoint(self, path: Path) -> None:
+        """A copy as of now in a directory that is not there yet: hard links where the file system
+        has them. Blocks for a flush."""
+        checkpoint = Checkpoint(self._db)
+        checkpoint.create_checkpoint(str(path))
 
     def rows(self, keys: Sequence[str]) -> list[bytes | None]:
-        return cast(list[bytes | None], self._db.get([key.encode() for key in keys]))
+        with _finding_damage():
+            return cast(list[bytes | None], self._db.get([key.encode() for key in keys]))
 
     def identities(self, keys: Sequence[bytes]) -> list[bytes | None]:
         found: list[bytes | None] = [None] * len(keys)
         if not keys:
             return found
-        for ids, _ in self._generations.values():
-            # One call for all keys: a bloom-filtered miss costs 0.4 us so, 2.4 us alone.
-            for place, value in enumerate(cast(list[bytes | None], ids.get(list(keys)))):
-                if value is not None:
-                    found[place] = value
+        with _finding_damage():
+            for ids, _ in self._generations.values():
+                # One call for all keys: a bloom-filtered miss costs 0.4 us so, 2.4 us alone.
+                for place, value in enumerate(cast(list[bytes | None], ids.get(list(keys)))):
+                    if value is not None:
+                        found[place] = value
         return found
 
     def write(self, changes: Changes) -> None:
@@ -321,21 +441,24 @@ class RocksStore:
         for timer in changes.timers_new:
             batch.put(_timer_key(timer), b"", self._timers_handle)
         batch.put(POSITIONS_KEY, _encode(changes.positions), self._meta_handle)
-        self._db.write(batch)
+        with _finding_damage():
+            self._db.write(batch)
         self.positions = changes.positions
 
     def due(self, until_ms: int, limit: int) -> list[Timer]:
         found: list[Timer] = []
-        for key in cast(Iterable[bytes], self._timers.keys()):
-            due_ms = int.from_bytes(key[:8], "big")
-            if due_ms > until_ms or len(found) == limit:
-                break
-            found.append(Timer(due_ms, key[8:].decode()))
+        with _finding_damage():
+            for key, _ in _items(self._timers):
+                due_ms = int.from_bytes(key[:8], "big")
+                if due_ms > until_ms or len(found) == limit:
+                    break
+                found.append(Timer(due_ms, key[8:].decode()))
         return found
 
     def all_rows(self) -> Iterable[tuple[str, bytes]]:
-        for key, value in cast(Iterable[tuple[bytes, bytes]], self._db.items()):
-            yield key.decode(), value
+        with _finding_damage():
+            for key, value in _items(self._db):
+                yield key.decode(), value
 
     def forget(self, before_ms: int) -> None:
         for generation in [g for g in self._generations if (g + 1) * GENERATION_MS <= before_ms]:
@@ -360,6 +483,48 @@ class RocksStore:
             self._db.get_column_family(name),
             self._db.get_column_family_handle(name),
         )
+        # Oldest first, whichever was opened last: what was remembered later counts.
+        self._generations = dict(sorted(self._generations.items()))
+
+
+def owner_of(path: Path) -> Owner:
+    """Whose store a directory holds. Raises StoreUnusableError."""
+    options = Options(raw_mode=True)
+    try:
+        names = Rdict.list_cf(str(path), options)
+        db = Rdict(
+            str(path),
+            options=options,
+            column_families=dict.fromkeys(names, options),
+            access_type=AccessType.read_only(),
+        )
+        stored = db.get_column_family(META).get(OWNER_KEY)
+        db.close()
+        return _decode_owner(cast(bytes, stored))
+    except Exception as error:  # rocksdict raises bare exceptions
+        raise StoreUnusableError(f"{path.name} does not say whose it is: {error}") from error
+
+
+def _items(db: Rdict) -> Iterator[tuple[bytes, bytes]]:
+    """Keys and values in order. The library's own `items()` ends at a damaged block as if it were
+    the end, and says nothing."""
+    found = db.iter()
+    found.seek_to_first()
+    while found.valid():
+        yield found.key(), found.value()
+        found.next()
+    found.status()
+
+
+@contextlib.contextmanager
+def _finding_damage() -> Iterator[None]:
+    """Says in our words that a block is not what was written; rocksdict raises bare exceptions."""
+    try:
+        yield
+    except Exception as error:
+        if not str(error).startswith(DAMAGED):
+            raise
+        raise StoreUnusableError(str(error)) from error
 
 
 def _timer_key(timer: Timer) -> bytes:

@@ -25,6 +25,8 @@ class RowCodec(Protocol):
 
     def due_ms(self, row: Row) -> int | None: ...
 
+    def due_of(self, value: bytes) -> int | None: ...
+
 
 class RowCache:
     """Decoded rows of the partitions a process owns, least recently used out first.
@@ -162,6 +164,22 @@ class PartitionView:
             self._cache.put(key, self._rows[key], 0 if value is None else len(value))
         self.drop()
         return bool(gone or new)
+
+    def restore(self, rows: Mapping[str, bytes | None]) -> None:
+        """Write rows as they were published, in the order they were, into a store that has no
+        position yet."""
+        due_of = self._codec.due_of
+        gone: list[Timer] = []
+        new: list[Timer] = []
+        keys = list(rows)
+        for key, before in zip(keys, self.store.rows(keys), strict=True):
+            if before is not None and (due := due_of(before)) is not None:
+                gone.append(Timer(due, key))
+            after = rows[key]
+            if after is not None and (due := due_of(after)) is not None:
+                new.append(Timer(due, key))
+        # One that stays is in both: what is gone is taken out first.
+        self.store.write(Changes(rows, {}, 0, gone, new, Positions()))
 
     def drop(self) -> None:
         """Forget what the transaction changed."""

@@ -36,9 +36,17 @@ class Watchdog:
         self._ownerless: frozenset[int] = frozenset()
         self._seen = 0
 
-    def rejoin_due(self, now_s: float) -> bool:
-        """Whether this process is to join anew, now. To be called every turn; `now_s` never goes
-        back."""
+    def rejoin_due(self, now_s: float, owned: int) -> bool:
+        """Whether this process, which owns so many partitions, is to join anew, now. To be called
+        every turn while the broker answers; `now_s` never goes back.
+
+        Who owns all of them has nothing to ask: a client that asks while the broker is away was
+        seen to end the process (librdkafka 2.16, `enq_once_del_source_return`).
+        """
+        if owned == self._layout.partitions:
+            self._metrics.ownerless.set(0)
+            self._seen = 0
+            return False
         if now_s < self._due_s:
             return False
         if self._asked is None:

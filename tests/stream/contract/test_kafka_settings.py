@@ -167,3 +167,11 @@ def test_librdkafkas_log_goes_to_pythons(caplog: pytest.LogCaptureFixture) -> No
     with caplog.at_level("DEBUG", logger="drawdown.kafka"):
         assert any(has_come() for _ in range(200))
     consumer.close()
+
+
+def test_an_operators_client_id_leaves_a_member_its_own() -> None:
+    cluster = KafkaCluster(NOWHERE, overrides_from({"KAFKA_CLIENT_ID": "billing"}))
+    assert cluster.config(reader())["client.id"] == "billing"
+    assert cluster.config({**reader(), "client.id": "drawdown-1"})["client.id"] == (
+        "billing.drawdown-1"
+    )

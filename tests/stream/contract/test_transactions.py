@@ -6,7 +6,13 @@ import random
 from typing import Any
 
 import pytest
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka import (
+    TIMESTAMP_LOG_APPEND_TIME,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
 from tests.stream.contract.world import (
     FENCED,
     LIMIT_S,
@@ -523,3 +529,26 @@ def test_an_error_is_a_kafka_exception_whose_first_argument_is_the_kafka_error(
     with pytest.raises(KafkaException) as raised:
         world.producer(new_id()).commit_transaction(LIMIT_S)
     assert isinstance(raised.value.args[0], KafkaError)
+
+
+def test_a_report_tells_by_the_brokers_clock_when_a_record_was_appended_before_it_counts(
+    world: World,
+) -> None:
+    """What the broker's clock says can be known, and the transaction still be aborted."""
+    topic = world.topic(message_timestamp_type="LogAppendTime")
+    producer = world.producer(new_id())
+    told: list[tuple[int, int]] = []
+
+    def landed(error: KafkaError | None, message: Message) -> None:
+        assert error is None
+        told.append(message.timestamp())
+
+    producer.begin_transaction()
+    producer.produce(topic, b"a", b"k", 0, timestamp=1, on_delivery=landed)
+    assert producer.flush(LIMIT_S) == 0
+    ((kind_of_time, at_ms),) = told
+    assert kind_of_time == TIMESTAMP_LOG_APPEND_TIME
+    assert at_ms > 1
+    producer.abort_transaction(LIMIT_S)
+    commit(producer, topic, b"b")
+    assert world.reader((topic, 0, 0)).read_to(4) == [b"b"]

@@ -18,12 +18,13 @@ from .log import PartitionLog, Topic, Txn
 class TransactionalId:
     """What the coordinator knows of a `transactional.id`."""
 
-    __slots__ = ("epoch", "finishing", "open", "timeout_ms")
+    __slots__ = ("epoch", "finishing", "hanging", "open", "timeout_ms")
 
     def __init__(self, timeout_ms: int) -> None:
         self.epoch = -1
         self.open: Txn | None = None
         self.finishing: Txn | None = None  # ended, but for its markers
+        self.hanging: list[Txn] = []  # ended, but its markers will never come
         self.timeout_ms = timeout_ms
 
 
@@ -32,6 +33,7 @@ class Broker:
 
     def __init__(self, now_ms: Callable[[], int], idle: Callable[[float], None] | None) -> None:
         self.now = now_ms()
+        self.ahead_ms = 0
         self.up = True
         self.down_since_ms = 0
         self.topics: dict[str, Topic] = {}
@@ -43,6 +45,11 @@ class Broker:
         self._timers_made = 0
 
     # Time
+
+    @property
+    def stamp_ms(self) -> int:
+        """What is stamped on what is appended now: by a clock that may be wrong."""
+        return self.now + self.ahead_ms
 
     def tick(self) -> None:
         """Let what is due by now happen, if the broker is up."""
@@ -152,14 +159,21 @@ class Broker:
         return txn
 
     def end_transaction(
-        self, transactional_id: TransactionalId, committed: bool, markers_ms: int = 0
+        self,
+        transactional_id: TransactionalId,
+        committed: bool,
+        markers_ms: int = 0,
+        offsets_first: bool = False,
     ) -> None:
-        """End the transaction that is open, if one is. Its markers follow within `markers_ms`."""
+        """End the transaction that is open, if one is. Its markers follow within `markers_ms`; with
+        `offsets_first` that of the offsets is written at once."""
         txn, transactional_id.open = transactional_id.open, None
         if txn is None:
             return
         txn.decide(committed)
         transactional_id.finishing = txn
+        if offsets_first:
+            txn.settle()
         if markers_ms:
             self.at(self.now + markers_ms, self._finish, transactional_id, txn)
         else:
@@ -169,7 +183,18 @@ class Broker:
         txn = transactional_id.finishing
         if txn is not None and only in (None, txn):
             transactional_id.finishing = None
-            txn.finish(self.now)
+            for hanging in transactional_id.hanging:
+                hanging.end_where(txn)  # markers name a producer, and no transaction
+            txn.finish(self.stamp_ms)
+
+    def forget(self, name: str) -> None:
+        """What Kafka may do to an open transaction when its broker is killed: take it for aborted,
+        and leave out the markers."""
+        transactional_id = self.transactional_ids[name]
+        txn, transactional_id.open = transactional_id.open, None
+        if txn is not None:
+            txn.decide(committed=False)
+            transactional_id.hanging.append(txn)
 
     def end_late(self, transactional_id: TransactionalId, epoch: int, committed: bool) -> None:
         """A request to end a transaction arrives after all. Nothing in it says which one."""

@@ -102,6 +102,16 @@ class MemoryCluster:
         """The broker is back."""
         self._broker.start()
 
+    def forget_transaction(self, transactional_id: str) -> None:
+        """Leave the open transaction of a producer without an end, as Kafka may when the broker is
+        killed."""
+        self._broker.forget(transactional_id)
+
+    def set_clock(self, ahead_ms: int) -> None:
+        """By how much what the broker stamps is ahead of the time; behind where negative. What it
+        waits for it times by a clock that does not jump."""
+        self._broker.ahead_ms = ahead_ms
+
     def tick(self) -> None:
         """Let what has come due happen, without any client calling."""
         self._broker.tick()

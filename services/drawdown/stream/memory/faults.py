@@ -38,9 +38,11 @@ class RequestDelayed:
 class MarkersDelayed:
     """Of a commit or an abort: it is answered and settled, but readers see it, and who asks for its
     offsets is told them, only `delay_ms` later, or when its producer begins the next. A broker
-    always answers before it has written the markers."""
+    always answers before it has written the markers. Each partition has its own: with
+    `offsets_first` who asks for the offsets is told them at once."""
 
     delay_ms: int
+    offsets_first: bool = False
 
 
 @dataclass(frozen=True, slots=True)

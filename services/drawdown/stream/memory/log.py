@@ -46,12 +46,26 @@ class Txn:
         """How it ends; nobody sees it yet."""
         self.status = COMMITTED if committed else ABORTED
 
-    def finish(self, now_ms: int) -> None:
+    def settle(self) -> None:
+        """Settle the offsets: their marker is written."""
+        offsets, self.offsets = self.offsets, []
+        for held in offsets:
+            held.end(self, self.status == COMMITTED)
+
+    def finish(self, stamp_ms: int) -> None:
         """Write the markers and settle the offsets."""
         for log in self.logs:
-            log.mark(self, now_ms)
-        for offsets in self.offsets:
-            offsets.end(self, self.status == COMMITTED)
+            log.mark(self, stamp_ms)
+        self.settle()
+
+    def end_where(self, other: Txn) -> None:
+        """End this transaction where another one of its producer ends."""
+        for log in [log for log in self.logs if log in other.logs]:
+            self.logs.remove(log)
+            log.open.pop(self, None)
+        for offsets in [offsets for offsets in self.offsets if offsets in other.offsets]:
+            self.offsets.remove(offsets)
+            offsets.end(self, other.status == COMMITTED)
 
 
 class Entry:
@@ -120,10 +134,10 @@ class PartitionLog:
         self.end = offset + 1
         return entry
 
-    def mark(self, txn: Txn, now_ms: int) -> None:
+    def mark(self, txn: Txn, stamp_ms: int) -> None:
         """Add the marker that ends a transaction here."""
         del self.open[txn]
-        stamp = (TIMESTAMP_LOG_APPEND_TIME, now_ms)
+        stamp = (TIMESTAMP_LOG_APPEND_TIME, stamp_ms)
         self.entries.append(Entry(self.end, txn, None, None, None, stamp, marker=True))
         self.end += 1
 

@@ -143,9 +143,11 @@ class MemoryProducer(Client):
         be made again, except for offsets, which are forgotten."""
         if type(fault) is MustAbort:
             raise transactions.spoilt(_injected(fault))
-        transactions.markers_ms = 0
+        transactions.markers_ms, transactions.offsets_first = 0, False
         if type(fault) is MarkersDelayed:
-            transactions.markers_ms, fault = fault.delay_ms, None
+            transactions.markers_ms = fault.delay_ms
+            transactions.offsets_first = fault.offsets_first
+            fault = None
         if not self.process.reachable:
             self._wait(transactions.timeout_ms / 1000 if timeout < 0 else timeout)
         if fault is None or type(fault) is AnswerLost:
@@ -297,9 +299,9 @@ class MemoryProducer(Client):
                     code = self._refusal(topic, log, value, key, headers)
                 if code is None:
                     stamp = (
-                        (TIMESTAMP_LOG_APPEND_TIME, self._broker.now)
+                        (TIMESTAMP_LOG_APPEND_TIME, self._broker.stamp_ms)
                         if topic.append_time
-                        else (TIMESTAMP_CREATE_TIME, timestamp or self._broker.now)
+                        else (TIMESTAMP_CREATE_TIME, timestamp or self._broker.stamp_ms)
                     )
                     txn = None if transactions is None else transactions.open()
                     entry = log.append(txn, value, key, headers or None, stamp)

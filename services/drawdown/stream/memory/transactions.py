@@ -35,6 +35,7 @@ class Transactions:
         self.coordinated: TransactionalId | None = None
         self.epoch = -1
         self.markers_ms = 0  # how late readers are to see the next end
+        self.offsets_first = False  # and whether its offsets are not
         self._broker = broker
         self._tells_fatal = False
         self._ended: set[PartitionLog] = set()  # partitions of what a late commit has ended
@@ -100,7 +101,9 @@ class Transactions:
         self._refuse_if_fenced("end transaction")
         if txn.status == OPEN:
             assert self.coordinated is not None
-            self._broker.end_transaction(self.coordinated, committed, self.markers_ms)
+            self._broker.end_transaction(
+                self.coordinated, committed, self.markers_ms, self.offsets_first
+            )
         elif (txn.status == COMMITTED) != committed:
             raise self.died(errors.invalid_txn_state("end transaction"))
 

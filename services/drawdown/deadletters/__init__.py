@@ -1,0 +1,1 @@
+"""Dead letters: what there is, what can be sent again, and sending it again once."""

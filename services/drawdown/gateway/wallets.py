@@ -1,0 +1,218 @@
+"""The gateway's doors for what operators change in a wallet besides grants and terms: voids,
+adjustments, reversals, conversions, states; and a producer's cancellation of its own event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Final
+
+from fastapi import FastAPI, Path, Request, Response
+from pydantic import BaseModel
+
+from drawdown.events.base import PRINTABLE
+from drawdown.events.codec import decode_any
+from drawdown.events.commands import Adjust, Convert, Reverse, SetState, Void
+from drawdown.events.decisions import Decision
+from drawdown.gateway import doors
+from drawdown.gateway.commands import command_in, decided, with_id
+from drawdown.gateway.exchange import Gateway
+from drawdown.web.app import body_of, caller_of
+from drawdown.web.openapi import Schema, answered, problems, schemas_of
+from drawdown.web.problems import ProblemError
+
+Customer = Annotated[str, Path(min_length=1, max_length=128, pattern=PRINTABLE)]
+
+VOID, ADJUSTMENT, REVERSAL = "GrantVoid", "Adjustment", "Reversal"
+CONVERSION, STATE = "AssetConversion", "WalletState"
+MODELS: Final[Mapping[str, type[BaseModel]]] = {
+    VOID: Void,
+    ADJUSTMENT: Adjust,
+    REVERSAL: Reverse,
+    CONVERSION: Convert,
+    STATE: SetState,
+}
+
+_DIGEST: Final = "9f2c6a1e0b7d4c5583e6f1a2b3c4d5e6f708192a3b4c5d6e7f8091a2b3c4d5e6"
+ENTRY_EXAMPLE: Final = {
+    "specversion": "1.0",
+    "id": "acme/7",
+    "source": "drawdown",
+    "type": "drawdown.entry.debit",
+    "subject": "acme",
+    "time": "2026-11-03T09:30:00.004Z",
+    "datacontenttype": "application/json",
+    "data": {
+        "sequence": 7,
+        "previous": _DIGEST,
+        "cause": {"topic": "usage-events", "partition": 0, "offset": 41},
+        "source": "chat",
+        "id": "01JC9X2M7Q",
+        "asset": "USD",
+        "amount": "0.5",
+        "before": "25",
+        "after": "24.5",
+        "allocations": [{"grant": "invoice-1041", "amount": "0.5", "revenue": "0.5"}],
+        "revenue": "0.5",
+    },
+    "digest": _DIGEST,
+}
+VOID_EXAMPLE: Final = {"id": "void-1", "grant_id": "invoice-1041", "reason": "charged back"}
+ADJUST_EXAMPLE: Final = {"id": "adjust-1", "asset": "USD", "amount": "-2.5", "reason": "May, late"}
+REVERSE_EXAMPLE: Final = {"id": "undo-7", "entry": ENTRY_EXAMPLE, "reason": "the model failed"}
+CONVERT_EXAMPLE: Final = {"id": "swap-1", "asset": "USD", "amount": "5", "to": "credit"}
+STATE_EXAMPLE: Final = {"state": "suspended", "reason": "unpaid"}
+
+
+def _done(command: str, id_: str, **more: Any) -> dict[str, Any]:
+    return {
+        "kind": "command",
+        "id": id_,
+        "customer": "acme",
+        "command": command,
+        "at": "2026-11-03T09:30:04Z",
+        "allowed": True,
+        "reason": "ok",
+        "sequence": 8,
+        "digest": _DIGEST,
+        **more,
+    }
+
+
+def schemas() -> dict[str, Schema]:
+    """The schemas of bodies, by name."""
+    found = schemas_of(*MODELS.values())
+    named = {
+        name: doors.body_schema(found.pop(model.__name__), in_path="customer")
+        for name, model in MODELS.items()
+    }
+    return {**found, **named}
+
+
+def add_wallet_doors(app: FastAPI, gateway: Gateway) -> None:
+    """Add them."""
+    app.state.schemas.update(schemas())
+    refused = problems(404, 409, 413, 415, 422, 429, 503)
+
+    async def act(
+        request: Request, customer: str, kind: str, why: str | None, scope: str = "admin"
+    ) -> Response:
+        caller = caller_of(request, scope)
+        content = with_id(command_in(await body_of(request), customer=customer), request, why)
+        if scope == "ingest":
+            _check_own(content)
+        return await decided(gateway, request, kind, content, caller.id)
+
+    @app.post(
+        "/v1/customers/{customer:path}/voids",
+        summary="End a grant",
+        openapi_extra=doors.command_body(VOID, VOID_EXAMPLE),
+        response_model=Decision,
+        responses={
+            200: answered(
+                "Voided, now or with `duplicate` before",
+                _done("void", "void-1", asset="USD", amount="19.5", balance="0"),
+            ),
+            **refused,
+        },
+    )
+    async def voids(request: Request, customer: Customer) -> Response:
+        """What is left of it is gone. One that recurs does not come again; with `keep` what is left
+        of this cycle stays."""
+        return await act(request, customer, "void", None)
+
+    @app.post(
+        "/v1/customers/{customer:path}/adjustments",
+        summary="Book by hand, with a reason",
+        openapi_extra=doors.command_body(ADJUSTMENT, ADJUST_EXAMPLE),
+        response_model=Decision,
+        responses={
+            200: answered(
+                "Booked, now or with `duplicate` before",
+                _done("adjust", "adjust-1", asset="USD", amount="2.5", balance="22"),
+            ),
+            **refused,
+        },
+    )
+    async def adjustments(request: Request, customer: Customer) -> Response:
+        """Needs an id, in the body or as `Idempotency-Key`: the same again books nothing more."""
+        return await act(request, customer, "adjust", "a repeated booking must not count twice")
+
+    @app.post(
+        "/v1/customers/{customer:path}/reversals",
+        summary="Reverse an entry",
+        openapi_extra=doors.command_body(REVERSAL, REVERSE_EXAMPLE),
+        response_model=Decision,
+        responses={
+            200: answered(
+                "Reversed, now or with `duplicate` before",
+                _done("reverse", "undo-7", asset="USD", amount="0.5", balance="25"),
+            ),
+            **refused,
+        },
+    )
+    async def reversals(request: Request, customer: Customer) -> Response:
+        """The entry whole, as the query service gives it. It is reversed once: the same again is
+        refused, or with its id answered as the first time."""
+        return await act(request, customer, "reverse", None)
+
+    @app.post(
+        "/v1/customers/{customer:path}/cancellations",
+        summary="Cancel a usage event",
+        openapi_extra=doors.command_body(REVERSAL, REVERSE_EXAMPLE),
+        response_model=Decision,
+        responses={
+            200: answered(
+                "Cancelled, now or with `duplicate` before",
+                _done("reverse", "undo-7", asset="USD", amount="0.5", balance="25"),
+            ),
+            **problems(404, 409, 413, 415, 422, 429, 503),
+        },
+    )
+    async def cancellations(request: Request, customer: Customer) -> Response:
+        """As a reversal, for who reported the usage: the key needs no more than `ingest`, and the
+        entry must be of a usage event."""
+        return await act(request, customer, "reverse", None, "ingest")
+
+    @app.post(
+        "/v1/customers/{customer:path}/conversions",
+        summary="Turn one asset into another",
+        openapi_extra=doors.command_body(CONVERSION, CONVERT_EXAMPLE),
+        response_model=Decision,
+        responses={
+            200: answered(
+                "Converted, now or with `duplicate` before",
+                _done("convert", "swap-1", asset="credit", amount="500", balance="500"),
+            ),
+            **refused,
+        },
+    )
+    async def conversions(request: Request, customer: Customer) -> Response:
+        """At the rate of the price book in effect. Needs an id, in the body or as
+        `Idempotency-Key`: the same again converts nothing more."""
+        return await act(request, customer, "convert", "a repeated conversion must not count twice")
+
+    @app.put(
+        "/v1/customers/{customer:path}/state",
+        summary="Suspend, activate or close a wallet",
+        openapi_extra=doors.command_body(STATE, STATE_EXAMPLE),
+        response_model=Decision,
+        responses={
+            200: answered("Set, now or with `duplicate` before", _done("set_state", "state-1")),
+            **refused,
+        },
+    )
+    async def state(request: Request, customer: Customer) -> Response:
+        """Suspended, nothing is authorized; closed, it stays so. What is used is booked all the
+        same, and the wallet is kept."""
+        return await act(request, customer, "set_state", None)
+
+
+def _check_own(content: dict[str, Any]) -> None:
+    """Only usage is its producer's to cancel. Raises ProblemError."""
+    entry = decode_any(bytes(content.get("entry", b"null")))
+    data = entry.get("data") if isinstance(entry, dict) else None
+    if not isinstance(data, dict) or not data.get("source") or not data.get("usage"):
+        raise ProblemError(
+            400, "invalid", "give the entry of a usage event, whole", field="entry.data.source"
+        )

@@ -1,0 +1,115 @@
+"""A customer's wallet as it was: its entries folded up to a moment, from the journal alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from confluent_kafka import Message
+
+from drawdown.events.base import Value
+from drawdown.events.catalogue import BALANCE_CHANGES, Environment
+from drawdown.events.codec import RecordError
+from drawdown.ledger.evolve import BrokenInvariantError, evolve
+from drawdown.ledger.journal import unseal
+from drawdown.ledger.rows import Row
+from drawdown.ledger.values import Hold, Wallet
+from drawdown.replay.log import Ends, LogError, PartitionLog
+from drawdown.replay.rebuild import unreadable
+from drawdown.settlement.service import partitions_of
+from drawdown.stream.partition import partition_of
+from drawdown.stream.ports import Cluster
+
+
+class Then(Value, frozen=True):
+    """What a customer had after an entry."""
+
+    wallet: Wallet
+    holds: tuple[Hold, ...]
+    """Open then, oldest first."""
+    offset: int
+    """Of the entry, on the journal."""
+    partition: int
+
+
+class _Rows:
+    """The rows of one customer."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, Row] = {}
+
+    def row(self, key: str) -> Row | None:
+        return self.rows.get(key)
+
+    def identity(self, key: bytes) -> bytes | None:  # noqa: ARG002 - folding asks for none
+        return None
+
+
+def wallet_at(
+    cluster: Cluster,
+    environment: Environment,
+    customer: str,
+    *,
+    sequence: int | None = None,
+    at_ms: int | None = None,
+    told: Callable[[int, int], None] | None = None,
+) -> Then | None:
+    """What a customer had after its entry `sequence`, or after the last one at or before `at_ms`;
+    with neither, now. None where it had nothing yet.
+
+    Reads the customer's partition from its beginning. Raises LogError, PartitionsError.
+    """
+    partitions, _ = partitions_of(cluster, environment)
+    partition = partition_of(customer.encode(), partitions)
+    topic = environment.topic(BALANCE_CHANGES)
+    ends = Ends(cluster)
+    try:
+        low, end = ends.bounds(topic, partition)
+    finally:
+        ends.close()
+    rows, key, last = _Rows(), customer.encode(), -1
+    log = PartitionLog(cluster, topic, partition, low, end)
+    try:
+        for batch in log.batches():
+            for message in batch:
+                if message.key() != key:
+                    continue
+                if not _fold(rows, message, low, sequence, at_ms):
+                    return _then(rows, customer, last, partition)
+                last = message.offset() or 0
+            if told is not None:
+                told((batch[-1].offset() or 0) - low, end - low)
+    finally:
+        log.close()
+    return _then(rows, customer, last, partition)
+
+
+def _fold(rows: _Rows, message: Message, low: int, sequence: int | None, at_ms: int | None) -> bool:
+    """Apply one entry; False where it is behind the moment."""
+    where = f"{message.topic()}[{message.partition()}]@{message.offset()}"
+    value = message.value() or b""
+    try:
+        sealed = unseal(value)
+        entry = sealed.entry
+        if (sequence is not None and entry.sequence > sequence) or (
+            at_ms is not None and entry.at_ms > at_ms
+        ):
+            return False
+        for key, row in evolve(rows, sealed).items():
+            if row is None:
+                rows.rows.pop(key, None)
+            else:
+                rows.rows[key] = row
+    except RecordError as error:
+        raise LogError(f"{where}: {unreadable(value, error)}") from None
+    except BrokenInvariantError as error:
+        head = f"; the journal begins at {low}: its head is gone" if low else ""
+        raise LogError(f"{where}: it does not follow: {error}{head}") from None
+    return True
+
+
+def _then(rows: _Rows, customer: str, offset: int, partition: int) -> Then | None:
+    wallet = rows.rows.get(customer)
+    if not isinstance(wallet, Wallet):
+        return None
+    holds = [row for row in rows.rows.values() if isinstance(row, Hold)]
+    return Then(wallet, tuple(sorted(holds, key=lambda hold: hold.created_ms)), offset, partition)
