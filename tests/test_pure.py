@@ -92,3 +92,31 @@ def test_a_refusal_is_an_answer() -> None:
     ledger.grant("ada", 10)
     answer = ledger.command("capture", "ada", hold_id="none")
     assert (answer["allowed"], answer["reason"]) == (False, "hold_unknown")
+
+
+def test_a_book_says_what_pays_first_and_what_can_be_converted_and_zones_are_known() -> None:
+    content = {
+        "version": "v1",
+        "assets": [{"code": "USD", "scale": 12}, {"code": "credit", "scale": 2}],
+        "meters": [{"id": "work", "event_types": ["work"], "fields": {"units": "units"}}],
+        "rates": [
+            {
+                "id": "work",
+                "meter": "work",
+                "asset": "USD",
+                "price": {"model": "per_unit", "quantity": "units", "price": "1"},
+            }
+        ],
+        "drawdown": "orb",
+        "conversions": [{"asset": "USD", "to": "credit", "price": 100}],
+    }
+    ledger = Ledger(content, at="2027-01-01T00:00:00Z")
+    ledger.grant("ada", "10", grant_id="first", priority=1)
+    daily = {"every": "day", "zone": "Europe/Berlin", "cycles": 2}
+    ledger.grant("ada", "10", grant_id="soon", recurrence=daily)
+    entry = ledger.use("ada", "work", {"units": 3})
+    assert [part["grant"] for part in entry["data"]["allocations"]] == ["soon"]
+    assert ledger.wallet("ada")["grants"][1]["expires_at"] == "2027-01-02T00:00:00Z"
+    converted = ledger.command("convert", "ada", asset="USD", amount="2", to="credit", reason="x")
+    assert converted["allowed"]
+    assert ledger.balance("ada", "credit") == "200"

@@ -118,6 +118,8 @@ def load(content: Mapping[str, Any], *, effective_at: Time = 0, number: int = 0)
         records=0,
         digest=NOTHING,
         title=book.title,
+        drawdown=book.drawdown,
+        conversions=made.conversions,
     )
     return Book(commit, number, made.assets, made.meters, made.rates, made.costs)
 

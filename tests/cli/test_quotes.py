@@ -100,6 +100,22 @@ def test_a_diff_says_what_comes_goes_and_differs(drawdown: Drawdown, tmp_path: P
     assert "nothing differs" in drawdown.ok("price-book", "diff", old, old).out
 
 
+def test_a_diff_says_what_pays_first_and_what_can_be_converted(
+    drawdown: Drawdown, tmp_path: Path
+) -> None:
+    more = (
+        "assets: [{code: USD, scale: 12}, {code: credit, scale: 2}]\n"
+        "drawdown: orb\nconversions: [{asset: USD, to: credit, price: 100}]\n"
+    )
+    old = written(tmp_path / "old.yaml", TIERED)
+    changed = TIERED.replace("assets: [{code: USD, scale: 12}]\n", more)
+    new = written(tmp_path / "new.yaml", changed)
+    found = drawdown.json("price-book", "diff", old, new)
+    told = [(c["part"], c["id"], c["old"]) for c in found["changes"]]
+    assert ("drawdown", "drawdown", "drawdown") in told
+    assert ("conversion", "USD to credit", None) in told
+
+
 def test_a_written_catalogue_can_be_read_again(drawdown: Drawdown, tmp_path: Path) -> None:
     file = tmp_path / "catalogue.json"
     drawdown.ok("price-book", "import-litellm", "--version", "v1", "--output", file)

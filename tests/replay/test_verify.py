@@ -254,3 +254,28 @@ def test_what_runs_is_decided_again_with_its_true_ups_and_its_closing() -> None:
     assert report.counts.decided_again == report.counts.entries == len(desk.entries())
     assert report.counts.timers == 4
     assert told(replayed(desk)) == []
+
+
+@pytest.mark.parametrize("first", ["usage", "a check", "a grant", "the timer"])
+def test_cycles_are_decided_again_whatever_began_them(first: str) -> None:
+    desk = Desk(partitions=1)
+    desk.publish(book())
+    desk.start()
+    desk.grant("ada", "5", grant_id="plan", recurrence={"every": "day", "cycles": 5})
+    desk.use("ada", input=1_000)
+    desk.settle()
+    desk.pass_time(2 * DAY_S + 5)
+    if first == "usage":
+        desk.use("ada", input=1_000)
+    elif first == "a check":
+        desk.authorize("ada", estimate={"amount": "9", "asset": "USD"})
+    elif first == "a grant":
+        desk.grant("ada", "1")
+    desk.settle()
+    desk.pass_time(DAY_S)
+    desk.settle()
+    assert desk.kinds("ada").count("lapse") == 3
+    report = verified(desk)
+    assert told(report) == []
+    assert report.counts.decided_again == report.counts.entries == len(desk.entries())
+    assert told(replayed(desk)) == []

@@ -10,7 +10,7 @@ import msgspec
 
 from drawdown.cli.published import price_text
 from drawdown.cli.render import pairs, show
-from drawdown.events.pricebook import Asset, Meter, Rate
+from drawdown.events.pricebook import Asset, Conversion, Meter, Rate
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,8 @@ class Side:
     reporting: str
     lateness_days: int
     thresholds: dict[str, list[str]]
+    drawdown: str
+    conversions: Sequence[Conversion]
     assets: Sequence[Asset]
     meters: Sequence[Meter]
     rates: Sequence[Rate]
@@ -44,11 +46,12 @@ class Change:
 def changes(old: Side, new: Side) -> list[Change]:
     """What is different, part by part, in the order of the new version."""
     found: list[Change] = []
-    for part in ("reporting", "lateness_days", "thresholds"):
+    for part in ("reporting", "lateness_days", "thresholds", "drawdown"):
         before, after = getattr(old, part), getattr(new, part)
         if before != after:
             found.append(Change(part, part, _plain(before), _plain(after)))
     found += _items("asset", old.assets, new.assets, lambda asset: asset.code, _plain)
+    found += _items("conversion", old.conversions, new.conversions, _way, _plain)
     found += _items("meter", old.meters, new.meters, lambda meter: meter.id, _plain)
     found += _items("rate", old.rates, new.rates, lambda rate: rate.id, _rate)
     found += _items("cost", old.costs, new.costs, lambda rate: rate.id, _rate)
@@ -73,6 +76,10 @@ def _items(
         Change(part, key, said(item), None) for key, item in before.items() if key not in after
     ]
     return found
+
+
+def _way(conversion: Conversion) -> str:
+    return f"{conversion.asset} to {conversion.to}"
 
 
 def _rate(rate: Rate) -> str:
