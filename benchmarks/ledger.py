@@ -5,6 +5,11 @@
 Decode the event, decide it, evolve the wallet, encode its row: what an event costs beyond moving
 bytes, and steadier than anything measured through a broker. Wallets have two grants; prices are the
 demo's (2,818 rates).
+
+`graduated_debits_per_second` is the same for five graduated tiers, whose running quantity is a row
+of its own: decided and evolved, from a decoded event to the rows, one core.
+`graduated_prices_per_second` is the price alone. `book_load_seconds` reads and compiles a book of
+10,000 rates, from its records as they stand on the topic.
 """
 
 from __future__ import annotations
@@ -22,15 +27,18 @@ from benchmarks.machine import machine
 from drawdown.demo import traffic
 from drawdown.events.base import EPOCH, timestamp_text
 from drawdown.events.codec import decode_command, decode_usage, encode
+from drawdown.events.pricebook import PriceBook
 from drawdown.ledger.book import Books
 from drawdown.ledger.decide import decide_command
-from drawdown.ledger.evolve import Row, evolve_wallet
+from drawdown.ledger.evolve import Row, evolve, evolve_wallet
 from drawdown.ledger.identity import command_key, usage_key
 from drawdown.ledger.journal import Origin
 from drawdown.ledger.outcome import Moment
 from drawdown.ledger.rows import row_bytes
 from drawdown.ledger.usage import decide_usage
 from drawdown.ledger.values import Wallet
+from drawdown.pure import load
+from drawdown.settlement.books import read_books
 from drawdown.settlement.publish import records_of
 
 ROUNDS = 7
@@ -74,18 +82,107 @@ def main(arguments: list[str]) -> int:
         for request in traffic.requests(20)
     ]
     figures = [one_round(books, values) for _ in range(ROUNDS)]
+    graduated = [graduated_round() for _ in range(ROUNDS)]
+    loads = [load_seconds() for _ in range(3)]
     result: dict[str, Any] = {
         "machine": machine(),
         "us_per_event": round(statistics.median(figures), 2),
         "us_per_event_best": round(min(figures), 2),
+        "graduated_debits_per_second": int(statistics.median(graduated)),
+        "graduated_prices_per_second": int(statistics.median(prices_round() for _ in range(3))),
+        "book_load_seconds": round(statistics.median(loads), 3),
+        "book_load_rates": BOOK_RATES,
         "events": len(values),
         "rounds": ROUNDS,
     }
     for name, value in result.items():
-        print(f"{name:<20}{value}", file=sys.stderr)
+        print(f"{name:<28}{value}", file=sys.stderr)
     if told.json:
         print(json.dumps(result))
     return 0
+
+
+def _graduated_book() -> Books:
+    tiers = [{"up_to": str(10**n), "price": f"0.0{9 - n}"} for n in range(1, 5)]
+    price = {"model": "graduated", "quantity": "n", "tiers": [*tiers, {"price": "0.01"}]}
+    return Books([load(_content([{"id": "r", "meter": "m", "asset": "USD", "price": price}]))])
+
+
+def _content(rates: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "version": "bench",
+        "assets": [{"code": "USD", "scale": 12}],
+        "meters": [{"id": "m", "event_types": ["m"], "fields": {"n": "n"}}],
+        "rates": rates,
+    }
+
+
+def graduated_round(events: int = 5000, customers: int = 50) -> float:
+    """Debits per second by five graduated tiers."""
+    books, memory, now = _graduated_book(), Memory(), Moment(NOW_MS)
+    decoded = [
+        decode_usage(
+            encode(
+                {
+                    "specversion": "1.0",
+                    "id": f"e{number}",
+                    "source": "bench",
+                    "type": "m",
+                    "subject": f"c{number % customers}",
+                    "time": timestamp_text(TIME),
+                    "data": {"n": 1 + number % 97},
+                }
+            )
+        )
+        for number in range(events)
+    ]
+    gc.collect()
+    gc.disable()
+    began = time.perf_counter()
+    for offset, event in enumerate(decoded):
+        key = usage_key(event)
+        decided = decide_usage(memory, event, key, Origin("usage-events", 0, offset), books, now)
+        for sealed in decided.entries:
+            memory.rows.update(evolve(memory, sealed))
+        memory.ids[key] = decided.identity
+    took = time.perf_counter() - began
+    gc.enable()
+    return events / took
+
+
+def prices_round(prices: int = 20_000) -> float:
+    """Prices per second by five graduated tiers."""
+    book = _graduated_book().at(NOW_MS)
+    meter = book.meter("m")
+    rate = book.quote(meter, {}).rate
+    began = time.perf_counter()
+    for number in range(prices):
+        rate.charge(number, number + 7)
+    return prices / (time.perf_counter() - began)
+
+
+BOOK_RATES = 10_000
+
+
+def load_seconds() -> float:
+    """Seconds to read a book of 10,000 rates from its records, and compile it."""
+    rates = [
+        {
+            "id": f"r{number}",
+            "meter": "m",
+            "asset": "USD",
+            "match": {"model": f"model-{number}"},
+            "price": {"model": "per_unit", "quantity": "n", "price": f"0.{number + 1:05d}"},
+        }
+        for number in range(BOOK_RATES)
+    ]
+    values, _ = records_of(PriceBook.model_validate(_content(rates)), EPOCH, EPOCH)
+    gc.collect()
+    began = time.perf_counter()
+    reader = read_books(enumerate(values))
+    took = time.perf_counter() - began
+    assert len(reader.books) == 1
+    return took
 
 
 def one_round(books: Books, values: list[bytes]) -> float:

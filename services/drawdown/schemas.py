@@ -71,7 +71,7 @@ from drawdown.events.pricebook import (
     RateRecord,
 )
 from drawdown.events.reasons import MEANINGS
-from drawdown.events.rows import HoldRow, ReversedRow, WalletRow
+from drawdown.events.rows import HoldRow, ReversedRow, RunningRow, SeenRow, WalletRow
 from drawdown.events.settings import ApiKey, CustomerToken
 from drawdown.events.structs import UNION_TAGS
 from drawdown.events.usage import UsageEvent
@@ -107,7 +107,13 @@ RECORDS: Final[Mapping[Topic, Mapping[str, type[BaseModel]]]] = {
     },
     SETTINGS: {"api-key": ApiKey, "customer-token": CustomerToken},
     BALANCE_CHANGES: {"entry": Entry},
-    BALANCES: {"wallet": WalletRow, "hold": HoldRow, "reversed": ReversedRow},
+    BALANCES: {
+        "wallet": WalletRow,
+        "hold": HoldRow,
+        "running": RunningRow,
+        "seen": SeenRow,
+        "reversed": ReversedRow,
+    },
     DECISIONS: {"decision": Decision},
     LOW_BALANCE: {"low-balance": LowBalance},
     NOTIFICATIONS: {"notice": Notice},

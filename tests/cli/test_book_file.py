@@ -33,7 +33,7 @@ def line_of(text: str) -> int:
             "price: {model: per_unit, quantity: responses",
             "price: {model: tiers, quantity: responses",
             "quantity: responses",
-            "rates.response.price: model 'tiers' is none of per_unit, token_map",
+            "rates.response.price: model 'tiers' is none of flat, per_unit, package",
         ),
         (PRICE, PRICE.replace("model: per_unit, ", ""), PRICE, "rates.response.price: say which"),
         (

@@ -86,7 +86,15 @@ def test_a_debit_is_taken_back() -> None:
     assert undone({"b": 26 * 10**12}, data) == {"a": 8 * 10**12, "b": 30 * 10**12}
 
 
+def test_what_was_given_back_is_taken_back() -> None:
+    parts = [{"grant": "a", "amount": "-2"}, {"grant": "given-back:5", "amount": "-2.5"}]
+    data = {"amount": "-4.5", "allocations": parts, "grant": {"id": "given-back:5"}}
+
+    left = {"a": 3 * 10**12, "given-back:5": 25 * 10**11}
+    assert undone(left, data) == {"a": 10**12}
+
+
 def test_before_its_grant_there_was_none_even_where_the_id_was_used_before() -> None:
-    left = undone({"a": 5}, {"grant": {"id": "a"}})
+    left = undone({"a": 5 * 10**12}, {"amount": "5", "grant": {"id": "a"}})
     assert left == {}
     assert undone(left, {"allocations": [{"grant": "a", "amount": "1"}]}) == {"a": 10**12}

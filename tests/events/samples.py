@@ -33,7 +33,7 @@ from drawdown.events.pricebook import (
     PriceBook,
     RateRecord,
 )
-from drawdown.events.rows import HoldRow, WalletRow
+from drawdown.events.rows import HoldRow, RunningRow, SeenRow, WalletRow
 from drawdown.events.settings import ApiKey, CustomerToken
 from drawdown.events.usage import UsageEvent
 
@@ -389,6 +389,38 @@ SAMPLES: Final[list[tuple[type[BaseModel], dict[str, Any]]]] = [
             "dimensions": {"model": "gpt-5"},
             "created_at": AT,
             "expires_at": AT,
+            "sequence": 3,
+        },
+    ),
+    (
+        RunningRow,
+        {
+            "row": "running",
+            "customer": "ada",
+            "counter": "egress",
+            "meter": "egress",
+            "asset": "USD",
+            "quantity": "1/3",
+            "charged": "5",
+            "starts_at": AT,
+            "ends_at": AT,
+            "closes_at": AT,
+            "latest_at": AT,
+            "commitment": "1000",
+            "parts": [{"grant": "g1", "amount": "5", "revenue": "4"}],
+            "keyed": True,
+            "sequence": 3,
+        },
+    ),
+    (
+        SeenRow,
+        {
+            "row": "seen",
+            "customer": "ada",
+            "counter": "wallets",
+            "starts_at": AT,
+            "shard": "0f",
+            "keys": {"ab": {"amount": "0.99", "parts": [{"grant": "g1", "amount": "0.99"}]}},
             "sequence": 3,
         },
     ),

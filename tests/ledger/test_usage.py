@@ -369,6 +369,7 @@ def test_an_entry_carries_all_that_later_questions_need() -> None:
                 "rate": "gpt",
                 "rounding": "exact",
                 "cost_rate": "gpt-cost",
+                "match": "exact",
             },
             "asset": "USD",
             "amount": "0.000007",

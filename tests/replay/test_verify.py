@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 from tests.replay.lives import lived
-from tests.replay.proof import put, remove, rewrite, the_only, told, verified
+from tests.replay.proof import put, remove, replayed, rewrite, the_only, told, verified
+from tests.settlement.test_counters import DAY_S, prices
 from tests.simulation.history import History
 from tests.simulation.schedules import schedule_of
 from tests.simulation.world import ENVIRONMENT as SIMULATED
@@ -228,3 +229,53 @@ def test_any_history_is_decided_again(seed: int) -> None:
     report = whole.verify(history.cluster, SIMULATED, on_disk=False)
     assert told(report) == []
     assert report.counts.decided_again == report.counts.entries > 0
+
+
+def test_what_runs_is_decided_again_with_its_true_ups_and_its_closing() -> None:
+    desk = Desk(partitions=1)
+    desk.publish(prices())
+    desk.start()
+    desk.grant("ada", "100")
+    desk.settle()
+    for data in ({"images": 10}, {"images": 1}):
+        desk.event("ada", data, type="image")
+        desk.settle()
+    desk.event("ada", {"wallet": "a"}, type="activity")
+    desk.event("ada", {"task": "t"}, type="fin")
+    desk.event("ada", {"task": "t", "state": "reopened"}, type="fin")
+    desk.event("ada", {"minutes": 1}, type="call")
+    desk.settle()
+    assert told(replayed(desk)) == []
+    desk.pass_time(60 * DAY_S)
+    desk.settle()
+    assert {"close", "debit"} < set(desk.kinds("ada"))
+    report = verified(desk)
+    assert told(report) == []
+    assert report.counts.decided_again == report.counts.entries == len(desk.entries())
+    assert report.counts.timers == 4
+    assert told(replayed(desk)) == []
+
+
+@pytest.mark.parametrize("first", ["usage", "a check", "a grant", "the timer"])
+def test_cycles_are_decided_again_whatever_began_them(first: str) -> None:
+    desk = Desk(partitions=1)
+    desk.publish(book())
+    desk.start()
+    desk.grant("ada", "5", grant_id="plan", recurrence={"every": "day", "cycles": 5})
+    desk.use("ada", input=1_000)
+    desk.settle()
+    desk.pass_time(2 * DAY_S + 5)
+    if first == "usage":
+        desk.use("ada", input=1_000)
+    elif first == "a check":
+        desk.authorize("ada", estimate={"amount": "9", "asset": "USD"})
+    elif first == "a grant":
+        desk.grant("ada", "1")
+    desk.settle()
+    desk.pass_time(DAY_S)
+    desk.settle()
+    assert desk.kinds("ada").count("lapse") == 3
+    report = verified(desk)
+    assert told(report) == []
+    assert report.counts.decided_again == report.counts.entries == len(desk.entries())
+    assert told(replayed(desk)) == []

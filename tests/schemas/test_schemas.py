@@ -30,7 +30,8 @@ from drawdown.events.catalogue import (
     Topic,
 )
 from drawdown.events.codec import encode
-from drawdown.events.pricebook import Conversion
+from drawdown.events.pricebook import Conversion, Meter, Rate
+from drawdown.events.pricemodels import Outcome
 from drawdown.events.reasons import MEANINGS, Reason
 
 DOCUMENTS = schemas.documents()
@@ -123,9 +124,16 @@ def test_the_readme_has_every_topic_and_reason() -> None:
 def desk() -> Desk:
     """A wallet's life with a record of every kind in it."""
     desk = Desk()
+    outcome = Outcome(key="task", price="1")
     desk.publish(book("v2", rates=[]), moment(START_MS + 30 * DAY_S * 1000))
     conversions = [Conversion(asset="USD", to="credit", price="100")]
-    desk.publish(book("v3", conversions=conversions), moment(START_MS - DAY_S * 1000))
+    version = book(
+        "v3",
+        meters=[*book().meters, Meter(id="fin", event_types=["fin"])],
+        rates=[*book().rates, Rate(id="fin", meter="fin", asset="USD", price=outcome)],
+        conversions=conversions,
+    )
+    desk.publish(version, moment(START_MS - DAY_S * 1000))
     desk.start()
     desk.grant(
         "ada",
@@ -145,6 +153,7 @@ def desk() -> Desk:
     desk.use("ada", output="1.7e6", input=0)
     desk.use("ada", output=1_000_000, reasoning=5)
     desk.use("ada", images="2.5")
+    desk.event("gus", {"task": "t"}, type="fin")
     desk.event("ada", {"model": "unheard of", "input": 1})
     desk.event("ada", {"input": -1, "model": "gpt-5"})
     desk.authorize("ada", estimate={"quantities": {"input": 5, "output": "0.5"}})

@@ -17,6 +17,8 @@ from typing import Any
 
 getcontext().prec = 60
 
+DEBITS = ("debit", "capture")
+
 Seen = Callable[
     [dict[str, Any], dict[str, Any], dict[str, Decimal], dict[str, dict[str, Any]]], None
 ]
@@ -46,7 +48,14 @@ def wrongs(
             for key, value in last_rows.items()
             if value is not None and key.startswith(f"{customer}\x1fhold\x1f")
         }
-        found += _customer_wrongs(customer, entries, last_rows.get(customer), open_holds, seen)
+        running_rows = [
+            json.loads(value)
+            for key, value in last_rows.items()
+            if value is not None and key.startswith(f"{customer}\x1frunning\x1f")
+        ]
+        found += _customer_wrongs(
+            customer, entries, last_rows.get(customer), open_holds, running_rows, seen
+        )
     debits = Counter(
         (customer, entry["data"].get("source"), entry["data"]["id"])
         for customer, entries in by_customer.items()
@@ -69,6 +78,7 @@ def _customer_wrongs(
     entries: list[tuple[dict[str, Any], bytes]],
     row: bytes | None,
     open_holds: dict[str, dict[str, Any]],
+    running_rows: list[dict[str, Any]],
     seen: Seen,
 ) -> list[str]:
     found: list[str] = []
@@ -77,6 +87,7 @@ def _customer_wrongs(
     totals: dict[str, dict[str, Decimal]] = defaultdict(lambda: defaultdict(Decimal))
     grants: dict[str, Decimal] = {}
     holds: dict[str, dict[str, Any]] = {}
+    runs: dict[tuple[str, str | None], str] = {}
     for number, (entry, value) in enumerate(entries, 1):
         data = entry["data"]
         where = f"{customer}: entry {number}"
@@ -92,6 +103,14 @@ def _customer_wrongs(
         said = data.get("hold")
         if said is not None:
             found += [f"{where}: {what}" for what in _hold_wrongs(kind, data, said, entry, holds)]
+        running = data.get("running")
+        if running is not None:
+            counter = (running["counter"], running.get("starts_at"))
+            if running.get("before", "0") != runs.get(counter, "0"):
+                found.append(f"{where}: {counter} runs from {runs.get(counter, '0')}")
+            runs[counter] = running.get("after", "0")
+            if running.get("closed"):
+                del runs[counter]
         asset = data.get("asset")
         if asset is None:
             seen(entry, totals, grants, holds)
@@ -135,7 +154,7 @@ def _customer_wrongs(
             if kind == "rollover":
                 into = data["grant"]["id"]
                 grants[into] = grants.get(into, Decimal(0)) + amount
-        elif "grant" in data:
+        elif kind not in DEBITS and "grant" in data:
             into = data["grant"]["id"]
             grants[into] = grants.get(into, Decimal(0)) + (
                 amount + Decimal(data.get("credit", "0")) + Decimal(data.get("overdrawn", "0"))
@@ -147,9 +166,11 @@ def _customer_wrongs(
             rest = Decimal(data.get("credit", "0")) + Decimal(data.get("overdrawn", "0"))
             if sum(slices.values()) + rest != amount:
                 found.append(f"{where}: its parts are not {amount}")
+            if "grant" in data:  # for what no grant could take back
+                grants.setdefault(data["grant"]["id"], Decimal(0))
             for grant, part in slices.items():
                 grants[grant] -= part - taken[grant]
-                if part < taken[grant]:
+                if amount >= 0 and part < taken[grant]:
                     found.append(f"{where}: captures more of {grant} than it debits")
                 if grants[grant] < 0:
                     found.append(f"{where}: grant {grant} is below zero")
@@ -161,6 +182,9 @@ def _customer_wrongs(
         return [*found, f"{customer} has entries and no row"]
     wallet = json.loads(row)
     found += _open_holds_wrongs(customer, wallet, open_holds, holds)
+    rows = {(row["counter"], row.get("starts_at")): row["quantity"] for row in running_rows}
+    if rows != runs:
+        found.append(f"{customer}: the rows say {rows}, the journal {runs}")
     return found + _row_wrongs(customer, wallet, len(entries), digest, totals, grants, holds)
 
 
@@ -170,8 +194,10 @@ def _first_of_two(entry: dict[str, Any]) -> bool:
 
 
 def _comes(entry: dict[str, Any]) -> bool:
-    """Whether an entry adds to the balance."""
+    """Whether an entry adds to the balance; a debit below zero takes less than nothing."""
     data = entry["data"]
+    if entry["type"].endswith(DEBITS):
+        return False
     if "reverses" in data:
         return bool(data["reverses"]["back"])
     return "grant" in data

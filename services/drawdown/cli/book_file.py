@@ -18,11 +18,11 @@ from pydantic_core import ErrorDetails
 from drawdown.events.base import NAME
 from drawdown.events.numbers import plain_text
 from drawdown.events.pricebook import PriceBook
+from drawdown.events.pricemodels import DECIMAL_FIELDS, MODELS
 from drawdown.ledger.book import BookError
 
-TEXTS: Final = frozenset({"price", "prices", "thresholds"})
+TEXTS: Final = DECIMAL_FIELDS
 """Fields below which a number is exact decimal text, even if it is written without a point."""
-MODELS: Final = ("per_unit", "token_map")
 NESTED_MAX: Final = 20
 NODES_MAX: Final = 300_000
 """Of a file, with what its aliases stand for written out: LiteLLM's catalogue has 60,000."""
@@ -203,7 +203,7 @@ def _detail(error: ErrorDetails) -> str:
         case "string_pattern_mismatch":
             return f"{given!r} is no decimal number such as 0.0025, or has too many digits"
         case "union_tag_not_found":
-            return "say which: `model: per_unit` or `model: token_map`"
+            return "say which: `model: per_unit`, or another of " + ", ".join(MODELS)
         case "union_tag_invalid":
             return f"model {context.get('tag')!r} is none of {', '.join(MODELS)}"
         case "string_type":

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -19,13 +20,14 @@ from drawdown.cli.explain_hold import show_hold, show_parts, show_read, show_sin
 from drawdown.cli.given import Customer, QueryUrl
 from drawdown.cli.history import Found, MissingError, Wanted, find
 from drawdown.cli.outcome import FAILED, USAGE, CommandError
+from drawdown.cli.price_formulas import Given, counted
 from drawdown.cli.price_lines import Sum, exact_text, worked_out
 from drawdown.cli.published import since
 from drawdown.cli.render import Json, pairs, show, show_json, show_table, tell_error, time_text
 from drawdown.cli.said import OUT, entry_kind
 from drawdown.cli.wallet import margin, recurrence_text, scope_text
 from drawdown.events.base import timestamp_text
-from drawdown.events.codec import RecordError
+from drawdown.events.codec import RecordError, kind_of
 from drawdown.events.numbers import amount_of, amount_text
 from drawdown.ledger.journal import unseal
 from drawdown.settlement.books import Content
@@ -211,15 +213,15 @@ class Explained:
                 f"price book {price['book']!r} is not on its topic: the price cannot be worked out"
             )
             return
-        self.price = self._sum(price.get("rate"), self.content.prices, usage["quantities"])
+        self.price = self._sum(price.get("rate"), self.content.prices, usage, priced=True)
         charged = str(self.hold.get("charge") or self.amount("amount"))
-        if self.price is not None and self.price.charge != amount_of(charged):
+        if self.price is not None and not self._as_charged(self.price, amount_of(charged)):
             self.problems.append(
                 f"the entry says {charged}, the arithmetic gives {amount_text(self.price.charge)}"
             )
         if price.get("cost_rate") == REPORTED:
             return
-        self.cost = self._sum(price.get("cost_rate"), self.content.costs, usage["quantities"])
+        self.cost = self._sum(price.get("cost_rate"), self.content.costs, usage)
         if self.cost is not None and self.cost.charge != amount_of(self.amount("cost")):
             self.problems.append(
                 f"the entry says a cost of {self.amount('cost')}, the arithmetic gives"
@@ -227,7 +229,12 @@ class Explained:
             )
 
     def _sum(
-        self, rate_id: str | None, rates: Sequence[Any], quantities: Mapping[str, int | str]
+        self,
+        rate_id: str | None,
+        rates: Sequence[Any],
+        usage: Mapping[str, Any],
+        *,
+        priced: bool = False,
     ) -> Sum | None:
         if rate_id is None or self.content is None:
             return None
@@ -236,7 +243,27 @@ class Explained:
             self.problems.append(f"price book {self.content.commit.version!r} has no {rate_id!r}")
             return None
         asset = next(asset for asset in self.content.assets if asset.code == rate.asset)
-        return worked_out(rate, asset, quantities)
+        running = self.data.get("running") or {}
+        if priced and (running.get("undone") or (not running and self.hold and counted(rate))):
+            return None  # what its key was charged, or an estimate by a quantity that ran on
+        given = Given(
+            dimensions=usage["dimensions"],
+            cost=Fraction(self.amount("cost")),
+            before=None if running.get("first") else Fraction(running.get("before", "0")),
+            after=Fraction(running.get("after", "0")) if running else None,
+        )
+        return worked_out(rate, asset, usage["quantities"], given)
+
+    def _as_charged(self, found: Sum, charged: int) -> bool:
+        """Whether the arithmetic gives what was charged. No more is given back than was charged in
+        the period, and use of a committed period that comes after its true-up is paid by that."""
+        if found.charge == charged:
+            return True
+        if not counted(found.rate):
+            return False
+        if kind_of(found.rate.price) == "commitment":
+            return 0 <= charged <= found.charge
+        return found.charge <= charged <= 0
 
     def _check_sums(self) -> None:
         if self.data.get("amount") is None:
@@ -335,10 +362,18 @@ def _show_usage(explained: Explained) -> None:
     if commit is not None:
         effect = f", in effect {_from(since(timestamp_text(commit.effective_at)))}"
     show(f"price       book {price.get('book')} (price-book@{price.get('book_offset')}){effect}")
+    running = explained.data.get("running")
+    if running:
+        start = running.get("starts_at")
+        period = "for life" if start is None else f"from {time_text(start)}"
+        show(
+            f"period      {period}: {running.get('before', '0')} before,"
+            f" {running.get('after', '0')} after ({running['counter']})"
+        )
     if price.get("unpriced"):
         show(f"            no price: {price['unpriced']}; recorded, to be priced later")
     if explained.price is not None:
-        _show_sum(explained.price, explained.price.rate.asset)
+        show_sum(explained.price, explained.price.rate.asset)
     if not explained.data.get("usage"):
         return  # nothing was used yet: it cost nothing
     show()
@@ -346,7 +381,7 @@ def _show_usage(explained: Explained) -> None:
         show(f"cost        {explained.amount('cost')} {explained.reporting}, as the event reported")
     elif explained.cost is not None:
         show(f"cost        to us, from the same book, in {explained.reporting}")
-        _show_sum(explained.cost, explained.reporting)
+        show_sum(explained.cost, explained.reporting)
     else:
         show("cost        no cost rate matches")
 
@@ -355,14 +390,14 @@ def _from(instant: str) -> str:
     return instant if instant == "always" else f"from {instant}"
 
 
-def _show_sum(found: Sum, asset: str) -> None:
+def show_sum(found: Sum, asset: str) -> None:
     matches = pairs(found.rate.match) or "anything"
     show(f"            rate {found.rate.id}, which matches {matches}")
     show()
     priced = [line for line in found.lines if line.price is not None]
     products = aligned([exact_text(line.product) for line in priced] + [exact_text(found.total)])
     rows: list[tuple[object, ...]] = [
-        (f"  {line.quantity}", line.used, f"x {line.price}", f"/ {line.per:,}", f"= {product}")
+        (f"  {line.quantity}", line.used, f"x {line.price}", per_text(line.per), f"= {product}")
         for line, product in zip(priced, products, strict=False)
     ]
     rows.append(("  sum", "", "", "", f"= {products[-1]}"))
@@ -372,6 +407,10 @@ def _show_sum(found: Sum, asset: str) -> None:
             show(f"  {line.quantity} {line.used} has no price in this rate")
     show(f"  rounding  {found.rounding}")
     show(f"  charge    {amount_text(found.charge)} {asset}")
+
+
+def per_text(per: int | str) -> str:
+    return f"/ {per:,}" if isinstance(per, int) else f"/ {per}" if per else ""
 
 
 def aligned(texts: Sequence[str]) -> list[str]:

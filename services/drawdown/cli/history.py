@@ -170,9 +170,12 @@ def undone(left: Mapping[str, int], data: Mapping[str, Any]) -> dict[str, int]:
         give(hold.get("taken", ()), -1)
         give(hold.get("returned", ()), -1)
     grant = data.get("grant")
-    if grant is not None:  # it may have joined one of its id
-        came = amount_of(data["amount"])
-        came += amount_of(data.get("credit", "0")) + amount_of(data.get("overdrawn", "0"))
+    if grant is not None:
+        amount = amount_of(data["amount"])
+        came = 0  # into the grant of a debit below zero: its slice said so
+        if amount >= 0:  # it may have joined one of its id
+            came = amount + amount_of(data.get("credit", "0"))
+            came += amount_of(data.get("overdrawn", "0"))
         if "reverses" in data:
             came += sum(amount_of(part["amount"]) for part in data.get("allocations", ()))
         before[grant["id"]] = before.get(grant["id"], 0) - came

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Annotated, Final
 
+import msgspec
 import typer
 
 from drawdown.cli import given
+from drawdown.cli.book_diff import Side, changes, show_changes
 from drawdown.cli.book_file import located, read_book
 from drawdown.cli.context import Context
-from drawdown.cli.outcome import USAGE, CommandError
+from drawdown.cli.outcome import FAILED, USAGE, CommandError
 from drawdown.cli.published import book_document, show_version, show_versions
-from drawdown.cli.render import Json, Quiet, show_json, tell, time_text
-from drawdown.events.base import timestamp_text
+from drawdown.cli.quoting import quoted, show_quote
+from drawdown.cli.render import Json, Quiet, show_json, tell, tell_error, time_text
+from drawdown.events.base import milliseconds, timestamp_text
 from drawdown.events.codec import encode
 from drawdown.events.pricebook import PriceBook
+from drawdown.events.structs import to_struct
 from drawdown.integrations.litellm import catalogue, import_catalogue
 from drawdown.ledger.book import Book, BookError
 from drawdown.settlement import publish as publishing
@@ -107,6 +112,141 @@ def show(
         show_json(book_document(content))
     else:
         show_version(content)
+
+
+@app.command(
+    epilog="""\b
+Examples:
+  drawdown price-book quote prices.yaml --type llm model=gpt-5 input=2000 output=400
+  drawdown price-book quote 2026-09 --type egress gb=50 --used 980
+--used is how much of it the customer used before in the period."""
+)
+def quote(
+    book: Annotated[str, typer.Argument(metavar="BOOK", help="A file, or a published version.")],
+    data: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME=VALUE...", help="The event's data.")
+    ] = None,
+    event_type: Annotated[
+        str | None, typer.Option("--type", help="The event's type or meter.")
+    ] = None,
+    used: Annotated[
+        str | None, typer.Option(metavar="QUANTITY", help="Used before in the period.")
+    ] = None,
+    at: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Of the event, RFC 3339; default: now.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Price an event without booking it: the rate that matches, line by line, and the cost.
+
+    Exit code 1 where nothing prices it.
+    """
+    side, compiled = _side(book)
+    if event_type is None:
+        if len(side.meters) != 1:
+            names = ", ".join(meter.id for meter in side.meters)
+            raise CommandError(f"--type: the book has several meters: {names}", USAGE)
+        event_type = side.meters[0].id
+    moment = datetime.now(UTC) if at is None else given.time("--at", at)
+    if used is not None and not re.fullmatch(r"[0-9]+([.][0-9]+)?", used):
+        raise CommandError(f"--used: {used!r} is no quantity", USAGE)
+    found = quoted(
+        compiled,
+        side.assets,
+        (side.rates, side.costs),
+        event_type,
+        _event_data(data or []),
+        milliseconds(moment),
+        used,
+    )
+    if as_json:
+        show_json(found.as_json())
+    else:
+        show_quote(found, side.reporting)
+    if found.missing is not None:
+        tell_error(f"no price: {found.missing}")
+        raise typer.Exit(FAILED)
+
+
+@app.command(
+    epilog="""\b
+Examples:
+  drawdown price-book diff 2026-09 prices.yaml
+  drawdown price-book diff old.yaml new.yaml --json"""
+)
+def diff(
+    old: Annotated[str, typer.Argument(metavar="OLD", help="A file, or a published version.")],
+    new: Annotated[str, typer.Argument(metavar="NEW", help="A file, or a published version.")],
+    as_json: Json = False,
+) -> None:
+    """Show what a version changes: rates, costs, meters and terms that come, go or differ."""
+    before, _ = _side(old)
+    after, _ = _side(new)
+    found = changes(before, after)
+    if as_json:
+        show_json(
+            {
+                "old": before.version,
+                "new": after.version,
+                "changes": [
+                    {"part": c.part, "id": c.id, "old": c.old, "new": c.new} for c in found
+                ],
+            }
+        )
+        return
+    show_changes(before, after, found)
+
+
+def _side(name: str) -> tuple[Side, Book]:
+    """A version by the name of its file, or as it was published; and compiled."""
+    path = Path(name)
+    if path.exists():
+        book, compiled = _valid(path)
+        content = to_struct(book)
+        side = Side(
+            book.version,
+            book.reporting,
+            book.lateness_days,
+            book.thresholds,
+            book.drawdown,
+            content.conversions,
+            content.assets,
+            content.meters,
+            content.rates,
+            content.costs,
+        )
+        return side, compiled
+    if path.suffix in (".yaml", ".yml", ".json"):
+        raise CommandError(f"{name}: no such file")
+    context = Context()
+    reader = publishing.read_topic(context.kafka(), context.config.topics, keep=True)
+    found = reader.contents.get(name)
+    if found is None:
+        raise CommandError(f"no file and no version {name!r}: see `drawdown price-book show`")
+    commit = found.commit
+    side = Side(
+        commit.version,
+        commit.reporting,
+        commit.lateness_seconds // 86_400,
+        commit.thresholds,
+        commit.drawdown,
+        commit.conversions,
+        found.assets,
+        found.meters,
+        found.prices,
+        found.costs,
+    )
+    return side, found.book
+
+
+def _event_data(parts: list[str]) -> dict[str, str]:
+    data: dict[str, str] = {}
+    for part in parts:
+        name, equals, value = part.partition("=")
+        if not equals or not name:
+            raise CommandError(f"{part!r}: expected NAME=VALUE, such as input=2000", USAGE)
+        data[name] = value
+    return data
 
 
 @app.command(
@@ -230,7 +370,7 @@ def _text(file: Path) -> str:
 
 def _write(file: Path, book: PriceBook) -> None:
     """One rate to a line: two versions can be compared."""
-    parts = book.model_dump(mode="json", exclude_defaults=True)
+    parts = msgspec.to_builtins(to_struct(book))  # with the models' names, without defaults
     lines = []
     for name, value in parts.items():
         if isinstance(value, list):

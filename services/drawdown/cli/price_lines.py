@@ -1,4 +1,4 @@
-"""How a charge came about: quantity x price / per, summed, rounded once.
+"""How a charge came about: its lines, summed, and rounded once.
 
 The arithmetic is done again here, with fractions and from the published text of the rate, not with
 the ledger's compiled one: what is shown is a check of what was booked.
@@ -9,37 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, Final, cast
+from typing import Any, Final
 
-from drawdown.events.codec import kind_of
+from drawdown.cli.price_formulas import Given, Line, lines_of
 from drawdown.events.numbers import PLACES, amount_text
-from drawdown.events.pricebook import Asset, PerUnit, Rate, TokenMap
+from drawdown.events.pricebook import Asset, Rate
 
-EVENTS: Final = "events"
-"""The quantity every event has one of."""
 SHOWN_PLACES: Final = 24
 """Of a number without end."""
-
-
-@dataclass(frozen=True)
-class Line:
-    """One quantity's part of a charge."""
-
-    quantity: str
-    used: str
-    price: str | None
-    """None where the rate has no price for it."""
-    per: int
-    product: Fraction
-
-    def as_json(self) -> dict[str, Any]:
-        return {
-            "quantity": self.quantity,
-            "used": self.used,
-            "price": self.price,
-            "per": self.per,
-            "product": None if self.price is None else exact_text(self.product),
-        }
 
 
 @dataclass(frozen=True)
@@ -71,7 +48,7 @@ class Sum:
             "rate": self.rate.id,
             "match": dict(self.rate.match),
             "asset": self.rate.asset,
-            "lines": [line.as_json() for line in self.lines],
+            "lines": [_line_json(line) for line in self.lines],
             "sum": exact_text(self.total),
             "rounding": {"mode": self.rate.rounding.mode, "places": self.places},
             "exact": self.exact,
@@ -79,30 +56,28 @@ class Sum:
         }
 
 
-def worked_out(rate: Rate, asset: Asset, quantities: Mapping[str, int | str]) -> Sum:
-    """The charge of a rate for quantities as an entry states them."""
-    prices = _prices(rate)
-    used: dict[str, int | str] = dict(quantities)
-    if EVENTS in prices:
-        used[EVENTS] = 1
-    lines = []
-    for name, count in used.items():
-        price, per = prices.get(name, (None, 1))
-        product = Fraction(0) if price is None else Fraction(str(count)) * Fraction(price) / per
-        lines.append(Line(name, str(count), price, per, product))
-    total = sum((line.product for line in lines), Fraction(0))
+def _line_json(line: Line) -> dict[str, Any]:
+    return {
+        "quantity": line.quantity,
+        "used": line.used,
+        "price": line.price,
+        "per": line.per,
+        "product": None if line.price is None else exact_text(line.product),
+    }
+
+
+def worked_out(
+    rate: Rate, asset: Asset, quantities: Mapping[str, int | str], given: Given | None = None
+) -> Sum:
+    """The charge of a rate for quantities as an entry states them, and what else it was priced
+    by."""
     wanted = rate.rounding.places
     places = asset.scale if wanted is None else min(wanted, asset.scale)
-    steps = _rounded(total * 10**places, rate.rounding.mode)
+    used = {name: Fraction(str(count)) for name, count in quantities.items()}
+    lines, parts = lines_of(rate.price, used, given or Given())
+    steps = sum(_rounded(part * 10**places, rate.rounding.mode) for part in parts)
+    total = sum((line.product for line in lines), Fraction(0))
     return Sum(rate, tuple(lines), total, places, steps * 10 ** (PLACES - places))
-
-
-def _prices(rate: Rate) -> dict[str, tuple[str, int]]:
-    if kind_of(rate.price) == "per_unit":
-        unit = cast(PerUnit, rate.price)
-        return {unit.quantity: (unit.price, unit.per)}
-    tokens = cast(TokenMap, rate.price)
-    return {name: (price, tokens.per) for name, price in tokens.prices.items()}
 
 
 def _rounded(value: Fraction, mode: str) -> int:

@@ -11,6 +11,7 @@ from drawdown.cli.render import pairs, show, show_json, show_table, time_text
 from drawdown.events.base import EPOCH, milliseconds, timestamp_text
 from drawdown.events.codec import kind_of
 from drawdown.events.pricebook import PerUnit, Rate, TokenMap
+from drawdown.events.pricemodels import Credits
 from drawdown.settlement.books import BookReader, Content
 
 RATES_SHOWN: Final = 200
@@ -90,12 +91,43 @@ def _rate_row(rate: Rate) -> tuple[str, str, str, str]:
 
 def price_text(rate: Rate) -> str:
     """A rate's prices in one line."""
-    if kind_of(rate.price) == "per_unit":
-        unit = cast(PerUnit, rate.price)
-        return f"{unit.quantity} {unit.price}{_per(unit.per)} {rate.asset}"
-    tokens = cast(TokenMap, rate.price)
-    prices = ", ".join(f"{name} {price}" for name, price in tokens.prices.items())
-    return f"{prices}{_per(tokens.per)} {rate.asset}"
+    price = rate.price
+    kind = kind_of(price)
+    if kind == "per_unit":
+        unit = cast(PerUnit, price)
+        said = f"{unit.quantity} {unit.price}{_per(unit.per)} {rate.asset}"
+    elif kind in ("token_map", "credits"):
+        tokens = cast(TokenMap, price)
+        prices = ", ".join(f"{name} {price}" for name, price in tokens.prices.items())
+        said = f"{prices}{_per(tokens.per)} {rate.asset}"
+        if kind == "token_map":
+            said += "".join(
+                f"; {pairs(variant.match)} x {variant.factor} {pairs(variant.prices)}".rstrip()
+                for variant in tokens.variants
+            )
+            said += "".join(
+                f"; over {above.over} {'+'.join(above.of)}: {pairs(above.prices)}"
+                for above in tokens.above
+            )
+        else:
+            said += f" at {cast(Credits, price).unit} each"
+    else:
+        content = cast(dict[str, Any], _plain(price))
+        said = f"{kind} " + ", ".join(
+            f"{name} {_field(value)}" for name, value in content.items() if name != "model"
+        )
+        said += f" {rate.asset}"
+    rounding = cast(dict[str, Any], _plain(rate.rounding))
+    return said + (f", {pairs(rounding)}" if rounding else "")
+
+
+def _field(value: object) -> str:
+    """A field of a price: tiers as a list, and what has names as pairs."""
+    if isinstance(value, list):
+        return "[" + "; ".join(_field(item) for item in value) + "]"
+    if isinstance(value, dict):
+        return " ".join(f"{name} {_field(item)}" for name, item in value.items())
+    return str(value)
 
 
 def _per(count: int) -> str:

@@ -38,7 +38,9 @@ def signed_amount(entry: Json) -> str | None:
     ):  # what a hold had was not in the balance any more
         moved = amount_of(data["after"]) - amount_of(data["before"])
         return f"{'+' if moved > 0 else ''}{amount_text(moved)} {data['asset']}"
-    sign = "" if amount == "0" else "-" if entry_kind(entry) in OUT else "+"
+    if entry_kind(entry) in OUT:
+        amount = amount_text(-amount_of(amount))  # a debit below zero gives back
+    sign = "" if amount == "0" or amount.startswith("-") else "+"
     return f"{sign}{amount} {data['asset']}"
 
 
@@ -76,6 +78,11 @@ def entry_about(entry: Json) -> str:
         return "  ".join(part for part in parts if part)
     if about := _correction_about(data):
         return "  ".join(filter(None, (about, data.get("reason"))))
+    running = data.get("running")
+    if running:
+        since = running.get("starts_at", "")[:10]
+        counter = f"counter {running['counter']}" + (f" from {since}" if since else "")
+        return "  ".join(filter(None, (counter, data.get("reason"))))
     grant = data.get("grant")
     if grant:
         return "  ".join(filter(None, (grant["category"], grant["id"], data.get("reason"))))

@@ -104,6 +104,8 @@ Amount = Annotated[str, Field(pattern=AMOUNT_PATTERN)]
 AmountPositive = Annotated[str, Field(pattern=AMOUNT_POSITIVE_PATTERN)]
 """An amount without a sign; zero is refused where it makes no sense, by the ledger."""
 QuantityText = Annotated[str, Field(pattern=DECIMAL_PATTERN)]
+Rational = Annotated[str, Field(max_length=512, pattern=r"^-?[0-9]+(\.[0-9]+|/[0-9]+)?$")]
+"""An exact number: decimal text, or a fraction where it has no end."""
 Price = Annotated[str, Field(pattern=PRICE_PATTERN)]
 Count = Annotated[int, Field(ge=0, le=2**53)]
 """A count or a position; within what JSON readers in every language hold exactly."""

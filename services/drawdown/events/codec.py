@@ -40,7 +40,14 @@ from drawdown.events.pricebook import (
     RateRecord,
 )
 from drawdown.events.reasons import Reason
-from drawdown.events.rows import AnyRow, HoldRow, ReversedRow, WalletRow
+from drawdown.events.rows import (
+    AnyRow,
+    HoldRow,
+    ReversedRow,
+    RunningRow,
+    SeenRow,
+    WalletRow,
+)
 from drawdown.events.settings import AnySetting, ApiKey, CustomerToken
 from drawdown.events.structs import struct_of, union_of
 from drawdown.events.usage import UsageEvent
@@ -166,7 +173,7 @@ def decode_usage(value: bytes) -> UsageEvent:
 decode_command: Callable[[bytes], Command] = _decoder(union_of(AnyCommand))
 decode_entry: Callable[[bytes], Entry] = _decoder(struct_of(Entry))
 decode_wallet: Callable[[bytes], WalletRow] = _decoder(struct_of(WalletRow))
-decode_row: Callable[[bytes], WalletRow | HoldRow | ReversedRow] = _decoder(
+decode_row: Callable[[bytes], WalletRow | HoldRow | RunningRow | SeenRow | ReversedRow] = _decoder(
     union_of(AnyRow, checked=False)
 )
 decode_decision: Callable[[bytes], Decision] = _decoder(struct_of(Decision))

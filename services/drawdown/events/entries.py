@@ -24,6 +24,7 @@ from drawdown.events.base import (
     Metadata,
     Name,
     QuantityText,
+    Rational,
     Record,
     Timestamp,
 )
@@ -56,6 +57,7 @@ EntryType = Literal[
     "drawdown.entry.reversal",
     "drawdown.entry.convert",
     "drawdown.entry.state",
+    "drawdown.entry.close",
 ]
 TYPE_PREFIX: Final = "drawdown.entry."
 """What stands before the entry's kind in the event's type."""
@@ -102,6 +104,10 @@ class PriceFacts(Record):
         default=None, description="Rate of the cost; `reported` where the event stated it"
     )
     unpriced: str | None = Field(default=None, description="What has no price")
+    match: DimensionValue | None = Field(
+        default=None,
+        description="How the rate was found: `exact` dimensions, the pattern, or `default`",
+    )
 
 
 class Allocation(Record):
@@ -233,6 +239,31 @@ class ReadFacts(Record):
     usage_lag_ms: Count = 0
 
 
+class RunningFacts(Record):
+    """The running quantity an entry was priced by, and moved; or that its period was closed."""
+
+    counter: Name
+    starts_at: Timestamp | None = Field(default=None, description="Of the period; None: for life")
+    ends_at: Timestamp | None = None
+    closes_at: Timestamp | None = Field(
+        default=None, description="When no event of the period is accepted any more"
+    )
+    first: bool = Field(default=False, description="Use of the period")
+    before: Rational = "0"
+    after: Rational = "0"
+    meter: Name | None = None
+    latest_at: Timestamp | None = Field(default=None, description="Of what `latest` counts")
+    key: Digest | None = Field(
+        default=None, description="Of the value that was counted once: its SHA-256"
+    )
+    undone: bool = Field(default=False, description="The key's charge was given back")
+    refundable: bool = Field(
+        default=False, description="What was taken is remembered, because it may be given back"
+    )
+    commitment: Amount | None = Field(default=None, description="Of the period, to be trued up")
+    closed: bool = Field(default=False, description="By this entry")
+
+
 class EntryData(Record):
     """The body of an entry. Amounts are in `asset`; costs, revenue and margin in the reporting
     currency."""
@@ -247,7 +278,11 @@ class EntryData(Record):
     usage: UsageFacts | None = None
     price: PriceFacts | None = None
     asset: Name | None = None
-    amount: Amount | None = Field(default=None, description="By how much the entry is")
+    amount: Amount | None = Field(
+        default=None,
+        description="By how much the entry is; a debit below zero gives back: a volume tier was"
+        " crossed, a seat given up, an outcome undone",
+    )
     before: Amount | None = Field(
         default=None,
         description="The account's balance: unspent grants less credit used and overdrawn",
@@ -275,6 +310,7 @@ class EntryData(Record):
     reverses: ReversesFacts | None = None
     conversion: ConversionFacts | None = None
     state: WalletState | None = None
+    running: RunningFacts | None = None
 
 
 class Entry(Record):

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from decimal import Context, Decimal, Inexact, InvalidOperation, Overflow
+from fractions import Fraction
 from typing import Final
 
 PLACES: Final = 12
@@ -159,6 +160,36 @@ def quantity(value: object) -> int | Decimal:
         if not isinstance(exponent, int) or -exponent > QUANTITY_PLACES_MAX:
             raise NumberError(f"has more than {QUANTITY_PLACES_MAX} decimal places")
     return number
+
+
+def rational_text(value: int | Fraction) -> str:
+    """An exact number as text: decimal where it has an end, else a fraction.
+
+    >>> rational_text(Fraction(5, 2)), rational_text(Fraction(1, 3)), rational_text(7)
+    ('2.5', '1/3', '7')
+    """
+    if isinstance(value, int) or value.denominator == 1:
+        return str(int(value))
+    rest, twos, fives = value.denominator, 0, 0
+    while rest % 2 == 0:
+        rest, twos = rest // 2, twos + 1
+    while rest % 5 == 0:
+        rest, fives = rest // 5, fives + 1
+    if rest != 1:
+        return f"{value.numerator}/{value.denominator}"
+    places = max(twos, fives)
+    digits = str(abs(value.numerator) * 10**places // value.denominator).zfill(places + 1)
+    sign = "-" if value < 0 else ""
+    return f"{sign}{digits[:-places]}.{digits[-places:].rstrip('0')}"
+
+
+def rational_of(text: str) -> int | Fraction:
+    """The number whose `rational_text` this is.
+
+    >>> rational_of("2.5"), rational_of("1/3"), rational_of("7")
+    (Fraction(5, 2), Fraction(1, 3), 7)
+    """
+    return int(text) if text.isascii() and text.isdigit() else Fraction(text)
 
 
 def plain_text(value: Decimal | int) -> str:

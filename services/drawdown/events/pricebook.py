@@ -18,14 +18,30 @@ from drawdown.events.base import (
     DimensionValue,
     Identifier,
     Name,
-    Price,
     StrictRecord,
     Timestamp,
 )
 from drawdown.events.commands import DrawdownPolicy
+from drawdown.events.pricemodels import PerUnit, PriceModel, PriceText, TokenMap
 from drawdown.events.usage import EventType
 
-PriceText = Annotated[Price, Field(description="Decimal text, as fine as 30 places")]
+__all__ = [
+    "AnyBookRecord",
+    "Asset",
+    "AssetRecord",
+    "BookRecord",
+    "CommitRecord",
+    "Meter",
+    "MeterRecord",
+    "PerUnit",
+    "PriceBook",
+    "Rate",
+    "RateRecord",
+    "Rounding",
+    "TokenMap",
+]
+
+Aggregation = Literal["sum", "max", "latest"]
 Pattern = Annotated[str, Field(min_length=1, max_length=256)]
 
 
@@ -41,32 +57,21 @@ class Meter(StrictRecord):
     """What is counted: which event types, and which fields of `data` are quantities.
 
     `fields` maps a field of `data` to the quantity it is; a field not named there is a dimension.
+    Within an event quantities add up; `aggregate` says how they do over a period: `sum` (the
+    default), the `max` seen, or the `latest` by the events' own time. `unique` makes quantities
+    that count the different values of a dimension in a period. `events` counts the events.
     """
 
     id: Name
     event_types: Annotated[list[EventType], Field(min_length=1, max_length=32)]
     fields: Annotated[dict[Name, Name], Field(max_length=64)] = Field(default_factory=dict)
     title: str = ""
-
-
-class PerUnit(StrictRecord):
-    """charge = quantity x price / per. The quantity `events` is 1 for every event."""
-
-    model: Literal["per_unit"] = "per_unit"
-    quantity: Name
-    price: PriceText
-    per: Annotated[int, Field(ge=1, le=10**15)] = 1
-
-
-class TokenMap(StrictRecord):
-    """charge = sum over quantities of quantity x its price / per."""
-
-    model: Literal["token_map"] = "token_map"
-    prices: Annotated[dict[Name, PriceText], Field(min_length=1, max_length=64)]
-    per: Annotated[int, Field(ge=1, le=10**15)] = 1
-
-
-PriceModel = Annotated[PerUnit | TokenMap, Field(discriminator="model")]
+    aggregate: Annotated[dict[Name, Aggregation], Field(max_length=64)] = Field(
+        default_factory=dict
+    )
+    unique: Annotated[dict[Name, Name], Field(max_length=16)] = Field(
+        default_factory=dict, description="Quantity -> the dimension whose values it counts"
+    )
 
 
 class Rounding(StrictRecord):

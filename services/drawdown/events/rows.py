@@ -21,6 +21,7 @@ from drawdown.events.base import (
     Identifier,
     Metadata,
     Name,
+    Rational,
     Record,
     Timestamp,
 )
@@ -138,6 +139,58 @@ class HoldRow(Record):
     sequence: Count = Field(description="Of the last entry that changed it")
 
 
+class ChargedPart(Record):
+    """What a grant paid of charges that may be given back to it."""
+
+    grant: Identifier
+    amount: Amount
+    revenue: Amount = "0"
+
+
+class RunningRow(Record):
+    """What a customer used of a counter in a period. Key `customer<US>running<US>counter#start`;
+    gone once no event of the period is accepted any more."""
+
+    row: Literal["running"] = "running"
+    customer: CustomerId
+    counter: Name
+    meter: Name
+    asset: Name
+    quantity: Rational
+    charged: Amount = "0"
+    starts_at: Timestamp | None = Field(default=None, description="None: for life")
+    ends_at: Timestamp | None = None
+    closes_at: Timestamp | None = None
+    latest_at: Timestamp | None = None
+    commitment: Amount | None = None
+    parts: list[ChargedPart] = Field(
+        default_factory=list, description="What paid for it, the last one last"
+    )
+    keyed: bool = Field(default=False, description="There are `seen` rows beside it")
+    sequence: Count = Field(description="Of the last entry that changed it")
+
+
+class SeenKey(Record):
+    """A value that was counted, and what it was charged."""
+
+    amount: Amount = "0"
+    parts: list[ChargedPart] = Field(default_factory=list)
+
+
+class SeenRow(Record):
+    """Values of a dimension that were counted: those whose digest begins with `shard`. Key
+    `customer<US>seen<US>counter#start#shard`; those of a period go with its running row, those of
+    outcomes stay."""
+
+    row: Literal["seen"] = "seen"
+    customer: CustomerId
+    counter: Name
+    starts_at: Timestamp | None = None
+    shard: Annotated[str, Field(pattern=r"^[0-9a-f]{2}$")]
+    keys: dict[str, SeenKey] = Field(description="By the rest of their SHA-256")
+    sequence: Count = Field(description="Of the last entry that changed it")
+
+
 class ReversedRow(Record):
     """An entry that was reversed: it cannot be again. Key `customer<US>reversed<US>sequence`."""
 
@@ -147,4 +200,6 @@ class ReversedRow(Record):
     by: Count = Field(description="The entry that reversed it")
 
 
-AnyRow = Annotated[WalletRow | HoldRow | ReversedRow, Field(discriminator="row")]
+AnyRow = Annotated[
+    WalletRow | HoldRow | RunningRow | SeenRow | ReversedRow, Field(discriminator="row")
+]

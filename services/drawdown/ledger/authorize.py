@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import Final, cast
 
-from drawdown.events.base import Value, moment
+from drawdown.events.base import Value, milliseconds, moment
 from drawdown.events.codec import Command, RecordError, encode, kind_of
 from drawdown.events.commands import HOLDS_MAX, Authorize
 from drawdown.events.decisions import Decision
@@ -24,14 +24,16 @@ from drawdown.events.reasons import Reason
 from drawdown.events.structs import replaced, struct_of
 from drawdown.ledger.answers import answer_of
 from drawdown.ledger.book import Book, Books, Quote
-from drawdown.ledger.captures import quoted_use, stated, stated_quantities
-from drawdown.ledger.drawdown import available, take
+from drawdown.ledger.captures import cost_of, quoted_use, stated, stated_quantities
+from drawdown.ledger.drawdown import available
 from drawdown.ledger.evolve import Rows
+from drawdown.ledger.give_back import pay
 from drawdown.ledger.grants import checked_amount
 from drawdown.ledger.holds import ended_key, held_entry, hold_id_of, made_until_ms
 from drawdown.ledger.journal import Entry, Origin, seal
 from drawdown.ledger.outcome import Decided, Moment, crossings
 from drawdown.ledger.prices import Quantities, UnpricedError
+from drawdown.ledger.pricing import Charge, Use, charge_of
 from drawdown.ledger.values import NO_POLICY, Wallet, hold_key
 
 LEAST: Final = 1
@@ -81,13 +83,12 @@ def authorize(
     meter, quote = quoted_use(book, command.meter, command.dimensions)
     rate = quote.rate
     if rate is None:
-        return Decided(
-            answer=_denied(command, now, Reason.UNPRICED, "no rate matches", wallet, book)
-        )
+        return Decided(answer=_denied(command, now, Reason.UNPRICED, quote.missing, wallet, book))
     asset = rate.asset
     estimate = command.estimate
     quantities: Quantities = {}
     price = replaced(quote.exact, rounding=None)
+    charge = None
     if estimate.amount is not None:
         if estimate.asset is not None and estimate.asset != asset:
             raise RecordError(Reason.INVALID, f"this use is priced in {asset}", "estimate.asset")
@@ -95,11 +96,22 @@ def authorize(
     elif estimate.quantities is not None:
         quantities = stated_quantities(estimate.quantities, "estimate.quantities")
         try:
-            amount, exact = rate.charge(quantities)
+            use = Use(
+                command.customer,
+                meter.id,
+                quantities,
+                command.dimensions,
+                milliseconds(command.time) if command.capture else now.at_ms,
+                cost_of(quote, quantities),
+            )
+            charge = charge_of(rows, rate, use)
         except UnpricedError as missing:
             detail = f"rate {rate.id!r} has no price for {missing.what!r}"
             return Decided(answer=_denied(command, now, Reason.UNPRICED, detail, wallet, book))
-        price = quote.exact if exact else quote.rounded
+        amount = charge.amount
+        if charge.running is not None and not command.capture:
+            amount = max(amount, 0)  # what would give something back needs nothing
+        price = quote.exact if charge.exact else quote.rounded
     else:
         amount = LEAST
     if until_ms is not None:
@@ -108,7 +120,7 @@ def authorize(
             return Decided(answer=denied)
     there = available(wallet, asset, meter.id, command.dimensions, now.at_ms)
     if there >= max(amount, LEAST) and (until_ms is not None or command.capture):
-        asked = Asked(meter.id, asset, amount, quantities, price, quote, there)
+        asked = Asked(meter.id, asset, amount, quantities, price, quote, there, charge)
         return _entered(command, asked, wallet, book, until_ms, fingerprint, origin, now)
     allowed = there >= max(amount, LEAST)
     stated_amount = estimate.amount is not None or estimate.quantities is not None
@@ -182,6 +194,8 @@ class Asked(Value, frozen=True):
     quote: Quote
     there: int
     """What was available."""
+    charge: Charge | None
+    """None where the estimate is an amount."""
 
 
 def _entered(
@@ -198,12 +212,14 @@ def _entered(
     account = wallet.account(asked.asset)
     amount = asked.amount
     field = "estimate.amount" if asked.price.rounding is None else "estimate.quantities"
-    if not 0 <= amount <= AMOUNT_MAX - account.debited:
+    counted = asked.charge is not None and asked.charge.running is not None
+    if amount > AMOUNT_MAX - account.debited or (amount < 0 and not counted):
         raise RecordError(Reason.BAD_QUANTITY, f"is priced at {amount_text(amount)}", field)
-    taken = take(
+    taken, grant = pay(
         wallet,
         account,
         amount,
+        () if asked.charge is None else asked.charge.back,
         asked.meter,
         command.dimensions,
         now.at_ms,
@@ -256,8 +272,11 @@ def _entered(
             price=price,
             slices=taken.slices,
             credit=taken.credit,
+            overdrawn=taken.overdrawn,
             revenue=taken.revenue,
             cost=cost,
+            grant=grant,
+            running=None if asked.charge is None else asked.charge.running,
         )
     sealed = seal(entry)
     answer = answer_of(sealed)
@@ -272,12 +291,10 @@ def _entered(
 
 def _cost(asked: Asked) -> tuple[int, PriceFacts]:
     """What a known use costs us: nothing is known of one that is stated as an amount."""
-    cost_rate = asked.quote.cost_rate
-    if cost_rate is not None and asked.price.rounding is not None:
-        try:
-            return cost_rate.charge(asked.quantities)[0], asked.price
-        except UnpricedError:
-            pass
+    if asked.price.rounding is not None:
+        cost = cost_of(asked.quote, asked.quantities)
+        if cost is not None:
+            return cost, asked.price
     return 0, replaced(asked.price, cost_rate=None)
 
 

@@ -16,19 +16,32 @@ from fnmatch import fnmatchcase
 from typing import Any, Final
 
 from drawdown.events.base import Value, milliseconds
-from drawdown.events.codec import RecordError
+from drawdown.events.codec import RecordError, kind_of
 from drawdown.events.entries import PriceFacts
 from drawdown.events.numbers import EXACT, NumberError, amount_of, plain_text, quantity
 from drawdown.events.pricebook import Asset, CommitRecord, Conversion, Meter, Rate
 from drawdown.events.reasons import Reason
 from drawdown.events.structs import struct_of
 from drawdown.ledger.drawdown import book_order
-from drawdown.ledger.prices import EVENTS, CompiledRate, compile_rate
+from drawdown.ledger.prices import (
+    EVENTS,
+    AnyRate,
+    Chosen,
+    CompiledRate,
+    EventRate,
+    RateError,
+    compile_rate,
+    quantities_priced,
+)
+from drawdown.ledger.rates.running import Counter
 
 DIMENSIONS_MAX: Final = 32
 DIMENSION_LENGTH_MAX: Final = 256
 DIMENSION_NAME_MAX: Final = 128
 QUOTES_MAX: Final = 10_000
+EXACT_MATCH: Final = "exact"
+DEFAULT_MATCH: Final = "default"
+MATCH_LENGTH_MAX: Final = 256
 COSTS: Final = "costs"
 HOLD: Final = "hold"
 FINAL: Final = "final"
@@ -52,10 +65,12 @@ class BookError(ValueError):
 class Quote(Value, frozen=True):
     """The rates for a use of a meter, and what an entry says of them."""
 
-    rate: CompiledRate | None
-    cost_rate: CompiledRate | None
+    rate: AnyRate | None
+    cost_rate: CompiledRate | EventRate | None
     exact: PriceFacts
     rounded: PriceFacts
+    missing: str = "no rate matches"
+    """Why there is no rate."""
 
 
 class CompiledMeter:
@@ -64,6 +79,8 @@ class CompiledMeter:
     def __init__(self, meter: Meter, matched: tuple[str, ...] = ()) -> None:
         self.id = meter.id
         self.fields = dict(meter.fields)
+        self.counts = bool(meter.unique)
+        """It counts values of dimensions: an event needs no quantity."""
         self.matched = matched
         """The dimensions that any of its rates looks at."""
         self.quotes: dict[object, Quote] = {}
@@ -100,7 +117,7 @@ class CompiledMeter:
                 if len(text) > DIMENSION_LENGTH_MAX or len(name) > DIMENSION_NAME_MAX:
                     raise _too_long(name, text)
                 dimensions[name] = text
-        if fields and not quantities:
+        if fields and not quantities and not self.counts:
             raise RecordError(
                 Reason.BAD_QUANTITY,
                 f"none of the quantities of meter {self.id}: give " + " or ".join(sorted(fields)),
@@ -144,6 +161,14 @@ def _too_long(name: str, value: str) -> RecordError:
     )
 
 
+class Match(Value, frozen=True):
+    """A rate that was found, and how: `exact`, `default`, or the pattern."""
+
+    rate: Any
+    """Compiled: an AnyRate, or a Chosen of several."""
+    how: str
+
+
 class Rates:
     """The rates of one side (price or cost) of a book, matched in constant time.
 
@@ -152,7 +177,7 @@ class Rates:
     exact ones of the same size.
     """
 
-    def __init__(self, rates: Iterable[tuple[Rate, CompiledRate]]) -> None:
+    def __init__(self, rates: Iterable[tuple[Rate, Any]]) -> None:
         self._groups: dict[str, list[_Group]] = {}
         by_meter: dict[str, dict[tuple[str, ...], _Group]] = {}
         for rate, compiled in rates:
@@ -162,12 +187,14 @@ class Rates:
             group.add(rate, compiled)
         for meter, groups in by_meter.items():
             self._groups[meter] = sorted(groups.values(), key=lambda g: (-len(g.names), g.names))
+            for group in self._groups[meter]:
+                group.order()
 
     def named(self, meter: str) -> set[str]:
         """The dimensions that the rates of a meter look at."""
-        return {name for group in self._groups.get(meter, ()) for name in group.names}
+        return {name for group in self._groups.get(meter, ()) for name in group.dimensions}
 
-    def match(self, meter: str, dimensions: Mapping[str, str]) -> CompiledRate | None:
+    def match(self, meter: str, dimensions: Mapping[str, str]) -> Match | None:
         """The rate that prices a use of `meter` with these dimensions."""
         for group in self._groups.get(meter, ()):
             if found := group.match(dimensions):
@@ -180,42 +207,53 @@ class _Group:
     """Rates that name the same dimensions."""
 
     names: tuple[str, ...]
-    exact: dict[tuple[str, ...], CompiledRate] = field(default_factory=dict)
-    patterns: list[tuple[tuple[str, ...], CompiledRate]] = field(default_factory=list)
+    exact: dict[tuple[str, ...], Match] = field(default_factory=dict)
+    patterns: dict[tuple[str, ...], Match] = field(default_factory=dict)
+    dimensions: set[str] = field(default_factory=set)
+    """Those and what its rates choose by."""
 
-    def add(self, rate: Rate, compiled: CompiledRate) -> None:
+    def add(self, rate: Rate, compiled: Any) -> None:
         values = tuple(rate.match[name] for name in self.names)
-        twin = self.exact.get(values) or next(
-            (other for texts, other in self.patterns if texts == values), None
-        )
+        self.dimensions.update(self.names)
+        if isinstance(compiled, Chosen):
+            self.dimensions.update(compiled.dimensions)
+        twin = self.exact.get(values) or self.patterns.get(values)
         if twin is not None:
             raise BookError(
                 f"rates.{rate.id}.match",
-                f"matches exactly what rate {twin.id!r} matches; make one of them say more",
+                f"matches exactly what rate {twin.rate.id!r} matches; make one of them say more",
             )
         if any("*" in value for value in values):
-            self.patterns.append((values, compiled))
-            # More literal text is more specific; the order is total down to the text itself.
-            self.patterns.sort(
+            said = " ".join(
+                f"{name}={value}" for name, value in zip(self.names, values, strict=True)
+            )
+            self.patterns[values] = Match(compiled, said[:MATCH_LENGTH_MAX])
+        else:
+            self.exact[values] = Match(compiled, EXACT_MATCH if self.names else DEFAULT_MATCH)
+
+    def order(self) -> None:
+        """More literal text is more specific; the order is total down to the text itself."""
+        self.patterns = dict(
+            sorted(
+                self.patterns.items(),
                 key=lambda item: (
                     sum("*" in text for text in item[0]),
                     -sum(len(text) for text in item[0]),
                     item[0],
-                )
+                ),
             )
-        else:
-            self.exact[values] = compiled
+        )
 
-    def match(self, dimensions: Mapping[str, str]) -> CompiledRate | None:
+    def match(self, dimensions: Mapping[str, str]) -> Match | None:
         try:
             values = tuple([dimensions[name] for name in self.names])
         except KeyError:
             return None
         found = self.exact.get(values)
         if found is None and self.patterns:
-            for texts, compiled in self.patterns:
+            for texts, match in self.patterns.items():
                 if all(map(_matches, values, texts)):
-                    return compiled
+                    return match
         return found
 
 
@@ -284,8 +322,19 @@ class Book:
         return quote
 
     def _quote(self, meter: CompiledMeter, dimensions: Mapping[str, str]) -> Quote:
-        rate = self.prices.match(meter.id, dimensions)
-        cost_rate = self.costs.match(meter.id, dimensions)
+        match = self.prices.match(meter.id, dimensions)
+        found = None if match is None else match.rate
+        rate: AnyRate | None = found
+        missing = "no rate matches"
+        if isinstance(found, Chosen):
+            rate = found.choose(dimensions)
+            if rate is None:
+                names = " ".join(f"{n}={dimensions.get(n, '')}" for n in found.dimensions)
+                missing = f"rate {found.id!r} has no price for {names}"
+        cost_match = self.costs.match(meter.id, dimensions)
+        cost_rate = None if cost_match is None else cost_match.rate
+        if isinstance(cost_rate, Chosen):
+            cost_rate = cost_rate.choose(dimensions)
         exact, rounded = (
             _PriceFacts(
                 book=self.version,
@@ -293,10 +342,11 @@ class Book:
                 rate=None if rate is None else rate.id,
                 rounding=None if rate is None else rounding,
                 cost_rate=None if cost_rate is None else cost_rate.id,
+                match=None if match is None or rate is None else match.how,
             )
             for rounding in ("exact", None if rate is None else rate.rounding)
         )
-        return Quote(rate, cost_rate, exact, rounded)
+        return Quote(rate, cost_rate, exact, rounded, missing)
 
     def meter(self, event_type: str) -> CompiledMeter | None:
         """The meter that counts events of this type; also found by the meter's own id."""
@@ -311,6 +361,7 @@ class Book:
                 raise BookError(
                     f"{where}.fields", f"{sorted(reserved)} have a meaning of their own"
                 )
+            _check_aggregation(where, meter)
             if EVENTS in meter.fields.values():
                 raise BookError(f"{where}.fields", f"{EVENTS!r} counts events and is no field")
             for name in {meter.id, *meter.event_types}:
@@ -323,7 +374,8 @@ class Book:
 
     def _compile_rates(self, where: str, rates: Sequence[Rate]) -> Rates:
         ids: set[str] = set()
-        compiled: list[tuple[Rate, CompiledRate]] = []
+        compiled: list[tuple[Rate, Any]] = []
+        counters: dict[str, tuple[Counter, Rate]] = {}
         for rate in rates:
             at = f"{where}.{rate.id}"
             if rate.id in ids:
@@ -335,19 +387,67 @@ class Book:
             asset = self.assets.get(rate.asset)
             if asset is None:
                 raise BookError(f"{at}.asset", f"no asset {rate.asset!r}")
-            known = {EVENTS, *meter.fields.values()}
-            prices = compile_rate(rate, asset.scale)
-            if unknown := sorted(set(prices.weights) - known):
+            known = {EVENTS, *meter.fields.values(), *meter.unique}
+            if unknown := sorted(quantities_priced(rate.price) - known):
                 raise BookError(
                     f"{at}.price",
                     f"{unknown[0]!r} is no quantity of meter {meter.id!r}, which has "
                     + ", ".join(sorted(known)),
                 )
+            try:
+                prices = compile_rate(rate, asset.scale, meter)
+            except RateError as error:
+                raise BookError(f"{at}.price.{error.field}", error.detail) from None
+            counter: Counter | None = getattr(prices, "counter", None)
+            if where == "costs" and (counter is not None or kind_of(rate.price) == "cost_plus"):
+                raise BookError(
+                    f"{at}.price",
+                    f"a cost is of the use alone: it cannot be {kind_of(rate.price)}",
+                )
+            if counter is not None:
+                _check_shared(f"{at}.price.counter", counter, rate, counters)
             compiled.append((rate, prices))
         try:
             return Rates(compiled)
         except BookError as error:
             raise BookError(error.where.replace("rates.", f"{where}.", 1), error.detail) from None
+
+
+def _check_aggregation(where: str, meter: Meter) -> None:
+    quantities = set(meter.fields.values())
+    if unknown := sorted(set(meter.aggregate) - quantities):
+        raise BookError(
+            f"{where}.aggregate", f"{unknown[0]!r} is no quantity of the meter's fields"
+        )
+    for name, dimension in meter.unique.items():
+        if name in quantities or name == EVENTS:
+            raise BookError(f"{where}.unique", f"{name!r} is a quantity of the fields already")
+        if dimension in meter.fields:
+            raise BookError(f"{where}.unique", f"{dimension!r} is a quantity and no dimension")
+
+
+def _check_shared(
+    where: str, counter: Counter, rate: Rate, counters: dict[str, tuple[Counter, Rate]]
+) -> None:
+    """Rates that share a counter agree on how it counts."""
+    other, first = counters.setdefault(counter.name, (counter, rate))
+    alike = (counter.every, counter.zone, counter.how, counter.dimension, rate.asset) == (
+        other.every,
+        other.zone,
+        other.how,
+        other.dimension,
+        first.asset,
+    )
+    if not alike or (rate is not first and {kind_of(rate.price), kind_of(first.price)} & ALONE):
+        raise BookError(
+            where,
+            f"{counter.name!r} is that of rate {first.id!r}, with another period, zone, asset or"
+            " kind of sum: give it a name of its own",
+        )
+
+
+ALONE: Final = frozenset({"outcome", "commitment"})
+"""Models whose counters are of one rate: what they count is no plain quantity."""
 
 
 def checked_conversions(

@@ -13,18 +13,20 @@ from typing import Any
 from drawdown.events.base import Value, at_text, milliseconds, moment
 from drawdown.events.codec import RecordError
 from drawdown.events.commands import Capture
-from drawdown.events.entries import HoldFacts, PriceFacts, UsageFacts
+from drawdown.events.entries import GrantFacts, HoldFacts, PriceFacts, UsageFacts
 from drawdown.events.numbers import AMOUNT_MAX, amount_text, plain_text
 from drawdown.events.reasons import Reason
 from drawdown.events.structs import replaced, struct_of
 from drawdown.ledger.book import Book, Books, CompiledMeter, Quote, checked_quantity
 from drawdown.ledger.drawdown import Slice, earned, take
 from drawdown.ledger.evolve import Rows
+from drawdown.ledger.give_back import Parts, give_back
 from drawdown.ledger.grants import REPORTING_DEFAULT, checked_amount
 from drawdown.ledger.holds import open_hold
 from drawdown.ledger.journal import Entry, Origin
 from drawdown.ledger.outcome import Decided, Moment, crossings
 from drawdown.ledger.prices import Quantities, UnpricedError
+from drawdown.ledger.pricing import Charge, Use, charge_of
 from drawdown.ledger.rows import held_parts
 from drawdown.ledger.values import Hold, Part, Wallet
 
@@ -46,6 +48,8 @@ class Captured(Value, frozen=True):
     """The account's balance."""
     spent: int
     """How much less is available; negative where more is."""
+    grant: GrantFacts | None = None
+    """A new one, for what no grant could take back."""
 
 
 def captured(
@@ -58,14 +62,16 @@ def captured(
     now: Moment,
     *,
     final: bool,
+    back: Parts = (),
 ) -> Captured:
-    """Capture `charge` >= 0 from a hold for a use of `meter`.
+    """Capture `charge` from a hold for a use of `meter`; below zero it is given back to who paid it
+    (`back`), and the hold pays nothing.
 
     First what the hold has in scope of this use, in its order, then what it has on credit; then by
     the wallet's policy what is free, as a debit takes it, or nothing. `final` returns the rest.
     """
     grants = {grant.terms.id: grant for grant in wallet.grants}
-    left = charge
+    left = max(charge, 0)
     taken: dict[str, int] = {}
     for part in hold.parts:
         scope = grants[part.grant].terms.scope
@@ -81,7 +87,11 @@ def captured(
     account = wallet.account(hold.asset)
     reporting = REPORTING_DEFAULT if book is None else book.reporting
     order = None if book is None else book.order
-    free = take(wallet, account, left, meter, dimensions, now.at_ms, reporting, order)
+    grant = None
+    if charge >= 0:
+        free = take(wallet, account, left, meter, dimensions, now.at_ms, reporting, order)
+    else:
+        free, grant = give_back(wallet, account, -charge, back, now.at_ms, reporting)
     debited = dict(taken)
     for drawn in free.slices:
         debited[drawn.grant] = debited.get(drawn.grant, 0) + drawn.amount
@@ -90,6 +100,8 @@ def captured(
             Slice(name, paid, earned(grants[name].terms, grants[name], paid))
             for name, paid in debited.items()
         ]
+        if charge >= 0
+        else free.slices
     )
     credit = taken_credit + free.credit
     revenue = sum(part.revenue for part in slices)
@@ -102,7 +114,7 @@ def captured(
         rests = [Part(part.grant, part.amount - taken.get(part.grant, 0)) for part in hold.parts]
         returned = tuple([part for part in rests if part.amount])
         returned_credit = hold.credit - taken_credit
-    back = sum(part.amount for part in returned) + returned_credit
+    returned_sum = sum(part.amount for part in returned) + returned_credit
     return Captured(
         amount=amount,
         slices=slices,
@@ -115,7 +127,7 @@ def captured(
             created_at=moment(hold.created_ms),
             expires_at=moment(hold.expires_ms),
             before=amount_text(hold.held),
-            after=amount_text(hold.held - out - back),
+            after=amount_text(hold.held - out - returned_sum),
             closed=final,
             taken=held_parts(Part(*part) for part in taken.items()),
             taken_credit=amount_text(taken_credit),
@@ -123,8 +135,9 @@ def captured(
             returned_credit=amount_text(returned_credit),
             charge=amount_text(charge) if capped else None,
         ),
-        after=account.balance - (amount - out) + back,
-        spent=amount - out - free.overdrawn - back,
+        after=account.balance - (amount - out) + returned_sum,
+        spent=amount - out - free.overdrawn - returned_sum,
+        grant=grant,
     )
 
 
@@ -146,13 +159,14 @@ def capture(
     price = None
     quantities: Quantities = {}
     cost = 0
+    found: Charge | None = None
     if command.amount is not None:
         if command.quantities is not None:
             raise RecordError(Reason.INVALID, "give either amount or quantities", "amount")
         charge = checked_amount(command.amount, hold.asset, "amount", book)
     elif command.quantities is not None:
         quantities = stated_quantities(command.quantities, "quantities")
-        charge, price, cost = _priced(hold, command, quantities, books)
+        charge, price, cost, found = _priced(rows, hold, command, quantities, books)
     else:
         charge = hold.held
     account = wallet.account(hold.asset)
@@ -165,7 +179,15 @@ def capture(
             Reason.BAD_QUANTITY, "its cost makes more than 38 digits of cost in all", "quantities"
         )
     paid = captured(
-        wallet, hold, charge, hold.meter, hold.dimensions, book, now, final=command.final
+        wallet,
+        hold,
+        charge,
+        hold.meter,
+        hold.dimensions,
+        book,
+        now,
+        final=command.final,
+        back=() if found is None else found.back,
     )
     entry = capture_entry(
         wallet,
@@ -183,9 +205,10 @@ def capture(
         ),
         price=price,
         cost=cost,
+        running=None if found is None else found.running,
     )
     crossed = crossings(wallet, book, hold.asset, paid.spent, now.at_ms)
-    return Decided(crossed=crossed, overdrawn=paid.overdrawn, wallet=wallet), entry
+    return Decided(crossed=crossed, overdrawn=max(paid.overdrawn, 0), wallet=wallet), entry
 
 
 def capture_entry(
@@ -207,14 +230,15 @@ def capture_entry(
         credit=paid.credit,
         overdrawn=paid.overdrawn,
         revenue=paid.revenue,
+        grant=paid.grant,
         hold=paid.facts,
         **facts,
     )
 
 
 def _priced(
-    hold: Hold, command: Capture, quantities: Quantities, books: Books
-) -> tuple[int, PriceFacts, int]:
+    rows: Rows, hold: Hold, command: Capture, quantities: Quantities, books: Books
+) -> tuple[int, PriceFacts, int, Charge]:
     """The charge of what was used under a hold, how it came about, and what it cost us."""
     book = books.at(milliseconds(command.time))
     if book is None:
@@ -225,21 +249,26 @@ def _priced(
         )
     _, quote = quoted_use(book, hold.meter, hold.dimensions)
     if quote.rate is None:
-        raise RecordError(Reason.UNPRICED, "no rate matches", "quantities")
+        raise RecordError(Reason.UNPRICED, quote.missing, "quantities")
     if quote.rate.asset != hold.asset:
         raise RecordError(
             Reason.INVALID,
             f"this use is priced in {quote.rate.asset}, the hold is in {hold.asset}",
             "quantities",
         )
-    charge, price = charged(quote, quantities, "quantities")
-    cost = 0
-    if quote.cost_rate is not None:
-        try:
-            cost, _ = quote.cost_rate.charge(quantities)
-        except UnpricedError:
-            price = replaced(price, cost_rate=None)
-    return charge, price, cost
+    cost = cost_of(quote, quantities)
+    use = Use(
+        hold.customer,
+        hold.meter,
+        quantities,
+        hold.dimensions,
+        milliseconds(command.time),
+        cost,
+    )
+    charge, price = charged(rows, quote, use, "quantities")
+    if cost is None:
+        price = replaced(price, cost_rate=None)
+    return charge.amount, price, cost or 0, charge
 
 
 def quoted_use(
@@ -254,23 +283,34 @@ def quoted_use(
     return meter, book.quote(meter, dimensions)
 
 
-def charged(quote: Quote, quantities: Quantities, field: str) -> tuple[int, PriceFacts]:
-    """What a known use is priced at, never below zero, and how. Raises RecordError."""
+def cost_of(quote: Quote, quantities: Quantities) -> int | None:
+    """What a use costs us by the book's rate; None where it has none."""
+    if quote.cost_rate is None:
+        return None
+    try:
+        return quote.cost_rate.charge(quantities)[0]
+    except UnpricedError:
+        return None
+
+
+def charged(rows: Rows, quote: Quote, use: Use, field: str) -> tuple[Charge, PriceFacts]:
+    """What a known use is priced at, and how; below zero only where it gives back. Raises
+    RecordError."""
     rate = quote.rate
     assert rate is not None
     try:
-        amount, exact = rate.charge(quantities)
+        charge = charge_of(rows, rate, use)
     except UnpricedError as missing:
         raise RecordError(
             Reason.UNPRICED, f"rate {rate.id!r} has no price for {missing.what!r}", field
         ) from None
-    if amount < 0:
+    if charge.amount < 0 and charge.running is None:
         raise RecordError(
             Reason.BAD_QUANTITY,
-            f"rate {rate.id!r} makes it {amount_text(amount)}: below zero",
+            f"rate {rate.id!r} makes it {amount_text(charge.amount)}: below zero",
             field,
         )
-    return amount, quote.exact if exact else quote.rounded
+    return charge, quote.exact if charge.exact else quote.rounded
 
 
 def stated_quantities(given: Mapping[str, int | str], field: str) -> Quantities:

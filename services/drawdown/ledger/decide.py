@@ -21,18 +21,19 @@ from drawdown.ledger.authorize import authorize
 from drawdown.ledger.book import Books
 from drawdown.ledger.captures import capture
 from drawdown.ledger.corrections import adjust, convert, set_state, void
-from drawdown.ledger.evolve import Rows
-from drawdown.ledger.grants import grant_entry
+from drawdown.ledger.counters import ended_period
+from drawdown.ledger.evolve import Rows, evolve
+from drawdown.ledger.grants import REPORTING_DEFAULT, grant_entry
 from drawdown.ledger.holds import expired, extend, release
 from drawdown.ledger.identity import command_fingerprint, recall
 from drawdown.ledger.journal import Entry, Origin, Sealed, seal
-from drawdown.ledger.outcome import Decided, Moment, after_others
+from drawdown.ledger.outcome import Decided, Moment, after_others, crossings
 from drawdown.ledger.replay import first_answer
 from drawdown.ledger.reversal import reverse, with_settled
 from drawdown.ledger.terms import terms_entry
 from drawdown.ledger.timers import Ahead, begun, due
 from drawdown.ledger.usage import EARLY_MS_MAX, LATENESS_MS_DEFAULT
-from drawdown.ledger.values import Hold, Wallet
+from drawdown.ledger.values import Hold, Running, Seen, Wallet
 
 AUTHORIZE: Final = "authorize"
 CAPTURE: Final = "capture"
@@ -156,15 +157,38 @@ def _check_open(wallet: Wallet, kind: str) -> None:
 
 
 def decide_timer(rows: Rows, key: str, books: Books, now: Moment) -> Decided:
-    """What a row's timer brings about at `now`, if it is due: a hold expires, or grants of a wallet
-    come again, lapse or roll over."""
+    """What a row's timer brings about at `now`, if it is due: a hold expires, a period ends, or
+    grants of a wallet come again, lapse or roll over."""
     row = rows.row(key)
     if row is None or row.due_ms is None or row.due_ms > now.at_ms:
         return Decided()
+    if isinstance(row, Seen):
+        return Decided()  # goes with its running row
+    if isinstance(row, Running):
+        return _period_ends(rows, key, row, books, now)
     if isinstance(row, Hold):
         owner = rows.row(row.customer)
         return Decided((expired(owner, row, now),), wallet=owner)
     return due(row, books, now)
+
+
+def _period_ends(rows: Rows, key: str, row: Running, books: Books, now: Moment) -> Decided:
+    """Its true-up, its close, or one after the other where the time is over for both."""
+    owner: Wallet = rows.row(row.customer)
+    book = books.at(now.at_ms)
+    reporting = REPORTING_DEFAULT if book is None else book.reporting
+    order = None if book is None else book.order
+    first = ended_period(owner, row, reporting, order, now)
+    entries: tuple[Sealed, ...] = (first,)
+    after = evolve(rows, first)
+    left = after[key]
+    if left is not None and left.due_ms is not None and left.due_ms <= now.at_ms:
+        wallet = cast(Wallet, after[row.customer])
+        entries += (ended_period(wallet, cast(Running, left), reporting, order, now),)
+    entry = first.entry
+    spent = entry.amount - entry.overdrawn  # nothing, where the period is only closed
+    crossed = crossings(owner, book, row.asset, spent, now.at_ms)
+    return Decided(entries, crossed=crossed, overdrawn=entry.overdrawn, wallet=owner)
 
 
 def refused(command: Command, error: RecordError, now: Moment) -> Decision:

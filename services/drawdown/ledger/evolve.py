@@ -13,12 +13,20 @@ from typing import Any, Final, Protocol
 from drawdown.events.commands import WalletState
 from drawdown.events.numbers import amount_of, amount_text
 from drawdown.events.structs import replaced
+from drawdown.ledger.counters import evolve_counters
 from drawdown.ledger.drawdown import ORDERS
 from drawdown.ledger.flows import FLOW_EFFECTS
 from drawdown.ledger.held import HOLD_EFFECTS, evolve_hold
 from drawdown.ledger.journal import Entry, Sealed
 from drawdown.ledger.rows import Row
-from drawdown.ledger.slices import BrokenInvariantError, Effect, Grants, retermed, spent
+from drawdown.ledger.slices import (
+    BrokenInvariantError,
+    Effect,
+    Grants,
+    put_back,
+    retermed,
+    spent,
+)
 from drawdown.ledger.values import (
     NEVER,
     NO_POLICY,
@@ -39,7 +47,8 @@ class Rows(Protocol):
 
     def row(self, key: str) -> Any:
         """The row as it stands, or None where there is none: a Wallet under a customer's id, a
-        Hold under its `hold_key`."""
+        Hold under its `hold_key`, a Running under its `running_key`, a Seen under its
+        `seen_key`."""
 
     def identity(self, key: bytes) -> bytes | None:
         """What is remembered under an identity's key."""
@@ -55,6 +64,8 @@ def evolve(rows: Rows, sealed: Sealed) -> dict[str, Row | None]:
     if hold is not None:
         key = hold_key(customer, hold.id)
         changed[key] = evolve_hold(rows.row(key), sealed)
+    if sealed.entry.running is not None:
+        changed.update(evolve_counters(rows, sealed))
     changed.update(marked(sealed))
     return changed
 
@@ -123,7 +134,11 @@ def evolve_wallet(wallet: Wallet, sealed: Sealed) -> Wallet:
     hold = entry.hold
     # A grant that is only smaller expires when it did; held ones stay where nothing remains.
     same_timer = (
-        entry.kind == "debit" and not holds and hold is None and len(grants) == len(wallet.grants)
+        entry.kind == "debit"
+        and entry.amount >= 0
+        and not holds
+        and hold is None
+        and len(grants) == len(wallet.grants)
     )
     if hold is not None:
         holds += (entry.kind == "hold") - hold.closed
@@ -149,7 +164,10 @@ def _debited(account: Account, grants: Grants, sealed: Sealed) -> Effect:
     drawn = 0
     for part in entry.slices:
         drawn += part.amount
-        grants = spent(grants, part.grant, part.amount, sealed)
+        if part.amount >= 0:
+            grants = spent(grants, part.grant, part.amount, sealed)
+        else:
+            grants = put_back(grants, part.grant, -part.amount, sealed)
     if drawn + entry.credit + entry.overdrawn != entry.amount:
         raise BrokenInvariantError(
             "allocations-sum",

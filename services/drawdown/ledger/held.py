@@ -16,7 +16,7 @@ from drawdown.events.entries import HeldPart, HoldFacts
 from drawdown.events.numbers import amount_of, amount_text
 from drawdown.events.structs import replaced
 from drawdown.ledger.journal import Sealed
-from drawdown.ledger.slices import BrokenInvariantError, Effect, Grants, moved
+from drawdown.ledger.slices import BrokenInvariantError, Effect, Grants, moved, put_back
 from drawdown.ledger.values import Account, Hold, Part
 
 
@@ -45,6 +45,8 @@ def _captured(account: Account, grants: Grants, sealed: Sealed) -> Effect:
     """Of the debited slices, what the hold did not pay comes from what is free."""
     entry = sealed.entry
     facts = _facts(sealed)
+    if entry.amount < 0:
+        return _gave_back(account, grants, sealed)
     debited = Counter({part.grant: part.amount for part in entry.slices})
     _check_sum(sealed, debited.total() + entry.credit + entry.overdrawn, entry.amount)
     taken, returned = _sums(facts.taken), _sums(facts.returned)
@@ -69,6 +71,34 @@ def _captured(account: Account, grants: Grants, sealed: Sealed) -> Effect:
             held=account.held - gone,
             credit_used=account.credit_used + entry.credit - taken_credit - returned_credit,
             credit_held=account.credit_held - taken_credit - returned_credit,
+            overdrawn=account.overdrawn + entry.overdrawn,
+            debited=account.debited + entry.amount,
+        ),
+        grants,
+    )
+
+
+def _gave_back(account: Account, grants: Grants, sealed: Sealed) -> Effect:
+    """A capture below zero takes nothing of the hold; what it held returns where it is closed."""
+    entry = sealed.entry
+    facts = _facts(sealed)
+    drawn = sum(part.amount for part in entry.slices)
+    _check_sum(sealed, drawn + entry.credit + entry.overdrawn, entry.amount)
+    for part in entry.slices:
+        grants = put_back(grants, part.grant, -part.amount, sealed)
+    returned = _sums(facts.returned)
+    credit = amount_of(facts.returned_credit)
+    for grant, amount in returned.items():
+        grants = moved(grants, grant, amount, -amount, sealed)
+    return (
+        replaced(
+            account,
+            balance=entry.after,
+            balance_text=sealed.after_text,
+            unspent=account.unspent + returned.total() - drawn,
+            held=account.held - returned.total() - credit,
+            credit_used=account.credit_used + entry.credit - credit,
+            credit_held=account.credit_held - credit,
             overdrawn=account.overdrawn + entry.overdrawn,
             debited=account.debited + entry.amount,
         ),

@@ -18,12 +18,13 @@ from drawdown.events.reasons import Reason
 from drawdown.events.usage import UsageEvent
 from drawdown.ledger.book import FINAL, HOLD, Book, Books
 from drawdown.ledger.captures import capture_entry, captured
-from drawdown.ledger.drawdown import take
 from drawdown.ledger.evolve import Rows, evolve_wallet
+from drawdown.ledger.give_back import pay
 from drawdown.ledger.holds import expired, why_ended
 from drawdown.ledger.identity import usage_result
 from drawdown.ledger.journal import Entry, Origin, Sealed, seal
 from drawdown.ledger.outcome import Decided, Moment, crossings
+from drawdown.ledger.pricing import Charge
 from drawdown.ledger.values import Hold, Wallet, hold_key
 
 HOLD_ID: Final = re.compile(r"[^\x00-\x1f]{1,256}", re.DOTALL)
@@ -47,6 +48,8 @@ class Priced(Value, frozen=True):
     amount: int
     cost: int
     fingerprint: bytes
+    charge: Charge | None = None
+    """Where its rate is not linear."""
 
 
 def named_hold(rows: Rows, event: UsageEvent) -> tuple[Named, dict[str, Any]]:
@@ -96,17 +99,30 @@ def under_hold(
         "usage": priced.usage,
         "price": priced.price,
         "cost": priced.cost,
+        "running": None if priced.charge is None else priced.charge.running,
     }
+    back = () if priced.charge is None else priced.charge.back
     if hold is not None and not reason:
-        paid = captured(after, hold, priced.amount, meter, dimensions, book, now, final=named.final)
+        paid = captured(
+            after,
+            hold,
+            priced.amount,
+            meter,
+            dimensions,
+            book,
+            now,
+            final=named.final,
+            back=back,
+        )
         entry = capture_entry(after, hold, paid, origin, now, **known)
         spent = paid.spent
     else:
         account = after.account(priced.asset)
-        taken = take(
+        taken, grant = pay(
             after,
             account,
             priced.amount,
+            back,
             meter,
             dimensions,
             now.at_ms,
@@ -128,6 +144,7 @@ def under_hold(
             credit=taken.credit,
             overdrawn=taken.overdrawn,
             revenue=taken.revenue,
+            grant=grant,
             reason=reason,
             **known,
         )
@@ -137,6 +154,6 @@ def under_hold(
         (*entries, sealed),
         identity=priced.fingerprint + usage_result(entry),
         crossed=crossings(after, books.at(now.at_ms), priced.asset, spent, now.at_ms),
-        overdrawn=entry.overdrawn,
+        overdrawn=max(entry.overdrawn, 0),
         wallet=wallet,
     )

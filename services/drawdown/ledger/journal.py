@@ -23,6 +23,7 @@ from drawdown.events.entries import (
     PriceFacts,
     ReadFacts,
     ReversesFacts,
+    RunningFacts,
     TermsFacts,
     UsageFacts,
     VoidFacts,
@@ -91,6 +92,7 @@ class Entry(Value, frozen=True):
     hold: HoldFacts | None = None
     read: ReadFacts | None = None
     rare: Rare = NOTHING_RARE
+    running: RunningFacts | None = None
 
 
 class Sealed(Value, frozen=True):
@@ -176,6 +178,8 @@ def seal(entry: Entry, before_text: str | None = None) -> Sealed:
             conversion=rare.conversion,
             state=rare.state,
         )
+    if entry.running is not None:
+        record = replaced(record, running=entry.running)
     data = encode(record)
     customer = quoted(entry.customer)
     head = (
@@ -259,4 +263,5 @@ def entry_of(record: wire.Entry) -> Entry:
         hold=data.hold,
         read=data.read,
         rare=NOTHING_RARE if rare == NOTHING_RARE else rare,
+        running=data.running,
     )

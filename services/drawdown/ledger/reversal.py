@@ -58,6 +58,9 @@ def reverse(
             "entry",
         )
     instead = INSTEAD.get(before.kind)
+    if before.running is not None:
+        # Its counter goes on from what was counted, and may give back what this one charged.
+        instead = "adjust: what it counted stays counted"
     reverses = before.rare.reverses
     if reverses is not None and reverses.again:
         instead = "adjust: this one reversed a reversal, and that is the end of it"

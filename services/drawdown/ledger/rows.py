@@ -9,9 +9,9 @@ the generic encoder, which must give the same bytes (`wallet_record`; a test hol
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from drawdown.events import rows as wire
 from drawdown.events.base import at_text, milliseconds, moment
@@ -19,7 +19,7 @@ from drawdown.events.codec import decode_row, decode_wallet, encode, kind_of, qu
 from drawdown.events.commands import Category
 from drawdown.events.commands import Scope as ScopeRecord
 from drawdown.events.entries import GrantFacts, HeldPart, RecurrenceFacts
-from drawdown.events.numbers import amount_of, amount_text
+from drawdown.events.numbers import amount_of, amount_text, rational_of, rational_text
 from drawdown.events.structs import replaced, struct_of
 from drawdown.ledger.drawdown import spendable
 from drawdown.ledger.values import (
@@ -27,6 +27,7 @@ from drawdown.ledger.values import (
     NO_FLOWS,
     NO_POLICY,
     Account,
+    ChargedPart,
     Flows,
     Grant,
     GrantTerms,
@@ -34,13 +35,16 @@ from drawdown.ledger.values import (
     Part,
     Policy,
     Reversed,
+    Running,
     Scope,
+    Seen,
+    SeenKey,
     Wallet,
     live_grant,
     next_expiry,
 )
 
-Row = Wallet | Hold | Reversed
+Row = Wallet | Hold | Running | Seen | Reversed
 """Every kind of row there is."""
 
 steady_text = lru_cache(maxsize=4096)(amount_text)
@@ -51,6 +55,10 @@ _WalletRow = struct_of(wire.WalletRow)
 _AccountRow = struct_of(wire.AccountRow)
 _GrantRow = struct_of(wire.GrantRow)
 _HoldRow = struct_of(wire.HoldRow)
+_RunningRow = struct_of(wire.RunningRow)
+_SeenRow = struct_of(wire.SeenRow)
+_SeenKey: Callable[..., wire.SeenKey] = struct_of(wire.SeenKey)
+_ChargedPart: Callable[..., wire.ChargedPart] = struct_of(wire.ChargedPart)
 _ReversedRow = struct_of(wire.ReversedRow)
 _HeldPart: Callable[[str, str], HeldPart] = struct_of(HeldPart)
 _Scope = struct_of(ScopeRecord)
@@ -58,10 +66,8 @@ _Scope = struct_of(ScopeRecord)
 
 def row_bytes(row: Row) -> bytes:
     """The row's value on `balances` and in a store."""
-    if isinstance(row, Hold):
-        return encode(hold_record(row))
-    if isinstance(row, Reversed):
-        return encode(_ReversedRow(customer=row.customer, sequence=row.sequence, by=row.by))
+    if not isinstance(row, Wallet):
+        return encode(RECORDS[type(row)](row))
     accounts = []
     for account in row.accounts.values():
         accounts.append(_account_json(row, account))  # noqa: PERF401 - faster, for one or two
@@ -190,6 +196,60 @@ def hold_record(hold: Hold) -> wire.HoldRow:
     )
 
 
+def _running_record(row: Running) -> wire.RunningRow:
+    life = row.ends_ms == NEVER
+    return _RunningRow(
+        customer=row.customer,
+        counter=row.counter,
+        meter=row.meter,
+        asset=row.asset,
+        quantity=rational_text(row.quantity),
+        charged=amount_text(row.charged),
+        starts_at=None if life else moment(row.starts_ms),
+        ends_at=None if life else moment(row.ends_ms),
+        closes_at=None if life else moment(row.closes_ms),
+        latest_at=moment(row.latest_ms) if row.latest_ms else None,
+        commitment=None if row.commitment is None else amount_text(row.commitment),
+        parts=_charged_parts(row.parts),
+        keyed=row.keyed,
+        sequence=row.sequence,
+    )
+
+
+def _seen_record(row: Seen) -> wire.SeenRow:
+    return _SeenRow(
+        customer=row.customer,
+        counter=row.counter,
+        starts_at=None if row.starts_ms is None else moment(row.starts_ms),
+        shard=row.shard,
+        keys={
+            key: _SeenKey(amount_text(seen.amount), _charged_parts(seen.parts))
+            for key, seen in row.keys.items()
+        },
+        sequence=row.sequence,
+    )
+
+
+def _reversed_record(row: Reversed) -> wire.ReversedRow:
+    return _ReversedRow(customer=row.customer, sequence=row.sequence, by=row.by)
+
+
+def _charged_parts(parts: Iterable[ChargedPart]) -> list[wire.ChargedPart]:
+    return [
+        _ChargedPart(part.grant, amount_text(part.amount), amount_text(part.revenue))
+        for part in parts
+    ]
+
+
+RECORDS: Final[Mapping[type, Callable[..., object]]] = {
+    Hold: hold_record,
+    Running: _running_record,
+    Seen: _seen_record,
+    Reversed: _reversed_record,
+}
+"""The record of each kind of row but the wallet."""
+
+
 def held_parts(parts: Iterable[Part]) -> list[HeldPart]:
     """The parts of a hold as records state them."""
     return [_HeldPart(part.grant, amount_text(part.amount)) for part in parts]
@@ -245,19 +305,22 @@ def _terms_record(terms: GrantTerms) -> wire.GrantRow:
 def row_of(value: bytes) -> Row:
     """The row whose bytes these are. Raises RecordError where they are no row."""
     row = decode_row(value)
-    kind = kind_of(row)
-    if kind == "hold":
-        return _hold(cast(wire.HoldRow, row))
-    if kind == "reversed":
-        found = cast(wire.ReversedRow, row)
-        return Reversed(found.customer, found.sequence, found.by)
-    return _wallet(cast(wire.WalletRow, row))
+    made: Row = ROWS[kind_of(row)](row)
+    return made
 
 
 def due_of(value: bytes) -> int | None:
     """When the row whose bytes these are is due. Most rows have nothing that ends, and are told by
     that alone: a quote within a text is escaped."""
-    return row_of(value).due_ms if b'"expires_at"' in value else None
+    for name in ENDS:
+        if name in value:
+            return row_of(value).due_ms
+    return None
+
+
+ENDS: Final = (b'"expires_at"', b'"next_at"', b'"closes_at"')
+"""What a row says where it has a timer: a grant or a hold that ends, a grant that comes again, a
+period that closes."""
 
 
 def decoded_wallet(value: bytes) -> Wallet:
@@ -284,6 +347,49 @@ def _hold(row: wire.HoldRow) -> Hold:
     )
 
 
+def _running(row: wire.RunningRow) -> Running:
+    return Running(
+        customer=row.customer,
+        counter=row.counter,
+        meter=row.meter,
+        asset=row.asset,
+        quantity=rational_of(row.quantity),
+        charged=amount_of(row.charged),
+        starts_ms=0 if row.starts_at is None else milliseconds(row.starts_at),
+        ends_ms=NEVER if row.ends_at is None else milliseconds(row.ends_at),
+        closes_ms=NEVER if row.closes_at is None else milliseconds(row.closes_at),
+        latest_ms=0 if row.latest_at is None else milliseconds(row.latest_at),
+        commitment=None if row.commitment is None else amount_of(row.commitment),
+        parts=_parts(row.parts),
+        keyed=row.keyed,
+        sequence=row.sequence,
+    )
+
+
+def _seen(row: wire.SeenRow) -> Seen:
+    return Seen(
+        customer=row.customer,
+        counter=row.counter,
+        starts_ms=None if row.starts_at is None else milliseconds(row.starts_at),
+        shard=row.shard,
+        keys={
+            key: SeenKey(amount_of(seen.amount), _parts(seen.parts))
+            for key, seen in row.keys.items()
+        },
+        sequence=row.sequence,
+    )
+
+
+def _parts(parts: Iterable[wire.ChargedPart]) -> tuple[ChargedPart, ...]:
+    return tuple(
+        [ChargedPart(part.grant, amount_of(part.amount), amount_of(part.revenue)) for part in parts]
+    )
+
+
+def _reversed(row: wire.ReversedRow) -> Reversed:
+    return Reversed(row.customer, row.sequence, row.by)
+
+
 def _wallet(row: wire.WalletRow) -> Wallet:
     policy = Policy(row.capture_policy, row.outage, row.holds_max, row.drawdown, row.state)
     grants = tuple([_grant(grant) for grant in row.grants])
@@ -305,6 +411,16 @@ def _wallet(row: wire.WalletRow) -> Wallet:
         policy=None if policy == NO_POLICY else policy,
         breakage=amount_of(row.breakage),
     )
+
+
+ROWS: Final[Mapping[str, Callable[..., Row]]] = {
+    "wallet": _wallet,
+    "hold": _hold,
+    "running": _running,
+    "seen": _seen,
+    "reversed": _reversed,
+}
+"""What makes the row of each kind of record."""
 
 
 def _account(row: wire.AccountRow) -> Account:

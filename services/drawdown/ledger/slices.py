@@ -5,10 +5,10 @@ wrong money.
 
 from __future__ import annotations
 
-from drawdown.events.numbers import amount_text
+from drawdown.events.numbers import amount_of, amount_text
 from drawdown.ledger.drawdown import inserted
 from drawdown.ledger.journal import Sealed
-from drawdown.ledger.rows import written
+from drawdown.ledger.rows import terms_of, written
 from drawdown.ledger.values import (
     NEVER,
     Account,
@@ -54,6 +54,18 @@ def spent(grants: Grants, grant_id: str, amount: int, sealed: Sealed) -> Grants:
     raise BrokenInvariantError(
         "grant-exists", f"{entry.customer}: entry {entry.sequence} takes from grant {grant_id!r}"
     )
+
+
+def put_back(grants: Grants, grant_id: str, amount: int, sealed: Sealed) -> Grants:
+    """The grants after a debit below zero put `amount` back into one; or into a new one, whose
+    terms are in the entry."""
+    entry = sealed.entry
+    facts = entry.grant
+    if facts is None or facts.id != grant_id:
+        return moved(grants, grant_id, amount, 0, sealed)
+    assert entry.asset is not None
+    terms = terms_of(facts, entry.asset, amount, amount_of(facts.paid), entry.sequence)
+    return put(grants, terms, amount)
 
 
 def moved(grants: Grants, grant_id: str, remaining: int, held: int, sealed: Sealed) -> Grants:

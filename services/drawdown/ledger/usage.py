@@ -29,11 +29,13 @@ from drawdown.events.usage import UsageEvent
 from drawdown.ledger.book import COSTS, HOLD, Book, Books, Quote
 from drawdown.ledger.drawdown import take
 from drawdown.ledger.evolve import Rows
+from drawdown.ledger.give_back import give_back
 from drawdown.ledger.held_usage import Priced, named_hold, under_hold
 from drawdown.ledger.identity import recall, usage_fingerprint, usage_result
-from drawdown.ledger.journal import Entry, Origin, seal
+from drawdown.ledger.journal import NOTHING_RARE, Entry, Origin, seal
 from drawdown.ledger.outcome import Decided, Moment, after_others, crossings
-from drawdown.ledger.prices import CompiledRate, Quantities, UnpricedError
+from drawdown.ledger.prices import AnyRate, CompiledRate, Quantities, UnpricedError
+from drawdown.ledger.pricing import Use, charge_of
 from drawdown.ledger.timers import Ahead, begun
 from drawdown.ledger.values import Account, Wallet
 
@@ -102,10 +104,26 @@ def decide_usage(
     rate = quote.rate
     try:
         if rate is None:
-            raise UnpricedError("no rate matches")
-        amount, exact = rate.charge(quantities)
+            raise UnpricedError(quote.missing)
+        charge = None
+        if type(rate) is CompiledRate:
+            amount, exact = rate.charge(quantities)
+        else:
+            known_cost = (facts or quote.exact).cost_rate is not None
+            use = Use(
+                event.subject,
+                meter.id,
+                quantities,
+                dimensions,
+                event_ms,
+                cost if known_cost else None,
+            )
+            charge = charge_of(rows, rate, use)
+            amount, exact = charge.amount, charge.exact
     except UnpricedError as missing:
-        unpriced = replaced(facts or quote.exact, rate=None, rounding=None, unpriced=missing.what)
+        unpriced = replaced(
+            facts or quote.exact, rate=None, rounding=None, match=None, unpriced=missing.what[:256]
+        )
         return _unpriced(wallet, event, origin, usage, unpriced, cost, fingerprint, now)
     if facts is None:
         facts = quote.exact if exact else quote.rounded
@@ -113,12 +131,21 @@ def decide_usage(
         facts = replaced(facts, rounding="exact" if exact else rate.rounding)
     asset = rate.asset
     account = wallet.accounts.get(asset) or Account(asset)
-    if not 0 <= amount <= AMOUNT_MAX - account.debited:
+    if not 0 <= amount <= AMOUNT_MAX - account.debited and (
+        charge is None or charge.running is None or amount > 0
+    ):
         raise _impossible(rate, amount)
     if named is not None:
-        priced = Priced(usage, facts, asset, amount, cost, fingerprint)
+        priced = Priced(usage, facts, asset, amount, cost, fingerprint, charge)
         return under_hold(wallet, event, named, priced, book, books, origin, now)
-    taken = take(wallet, account, amount, meter.id, dimensions, at_ms, book.reporting, book.order)
+    grant = None
+    if amount >= 0:
+        taken = take(
+            wallet, account, amount, meter.id, dimensions, at_ms, book.reporting, book.order
+        )
+    else:
+        assert charge is not None
+        taken, grant = give_back(wallet, account, -amount, charge.back, at_ms, book.reporting)
     before = account.balance
     sealed = seal(
         Entry(
@@ -142,6 +169,13 @@ def decide_usage(
             taken.overdrawn,
             taken.revenue,
             cost,
+            grant,
+            None,
+            None,
+            None,
+            None,
+            NOTHING_RARE,
+            None if charge is None else charge.running,
         ),
         account.balance_text,
     )
@@ -154,13 +188,13 @@ def decide_usage(
         if taken.left >= book.threshold_max and not wallet.thresholds
         else crossings(wallet, book, asset, amount - taken.overdrawn, at_ms),
         None,
-        taken.overdrawn,
+        max(taken.overdrawn, 0),
         None,
         wallet,
     )
 
 
-def _impossible(rate: CompiledRate, amount: int) -> RecordError:
+def _impossible(rate: AnyRate, amount: int) -> RecordError:
     if amount < 0:
         what = f"rate {rate.id!r} makes it {amount_text(amount)}: below zero"
     else:

@@ -10,9 +10,10 @@ the value is made: most of a wallet did not change.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from fractions import Fraction
 from typing import Final
 
-from drawdown.events.base import KEY_SEPARATOR, Value
+from drawdown.events.base import KEY_SEPARATOR, Value, at_text
 from drawdown.events.commands import (
     CapturePolicy,
     Category,
@@ -261,6 +262,84 @@ class Hold(Value, frozen=True):
     def due_ms(self) -> int:
         """The hold's timer."""
         return self.expires_ms
+
+
+class ChargedPart(Value, frozen=True):
+    """What a grant paid of charges that may be given back to it."""
+
+    grant: str
+    amount: int
+    revenue: int
+
+
+class Running(Value, frozen=True):
+    """What a customer used of a counter in a period, from `starts_ms`, included, to `ends_ms`."""
+
+    customer: str
+    counter: str
+    meter: str
+    asset: str
+    quantity: int | Fraction
+    charged: int
+    """Debited for it so far, less what was given back."""
+    starts_ms: int
+    ends_ms: int
+    """`NEVER` for one that runs for life."""
+    closes_ms: int
+    """From then on no event of the period is accepted."""
+    latest_ms: int
+    commitment: int | None
+    parts: tuple[ChargedPart, ...]
+    """What paid for it, the last one last, where it may be given back."""
+    keyed: bool
+    sequence: int
+
+    @property
+    def due_ms(self) -> int | None:
+        """Its timer: the true-up of a commitment at the period's end, then its closing."""
+        short = self.commitment is not None and self.charged < self.commitment
+        due_ms = self.ends_ms if short else self.closes_ms
+        return None if due_ms == NEVER else due_ms
+
+
+class SeenKey(Value, frozen=True):
+    """A value that was counted, and what it was charged."""
+
+    amount: int
+    parts: tuple[ChargedPart, ...]
+
+
+class Seen(Value, frozen=True):
+    """Values that were counted: those whose digest begins with `shard`."""
+
+    customer: str
+    counter: str
+    starts_ms: int | None
+    """Of the period; None where they are counted once for all."""
+    shard: str
+    keys: Mapping[str, SeenKey]
+    sequence: int
+
+    @property
+    def due_ms(self) -> int | None:
+        """None: it goes with the running row of its period."""
+        return None
+
+
+SHARD_LENGTH: Final = 2
+"""Hexadecimal digits of a digest that say in which row it stands: 256 rows."""
+
+
+def running_key(customer: str, counter: str, starts_ms: int, ends_ms: int) -> str:
+    """Key of the row of a counter in a period."""
+    period = "" if ends_ms == NEVER else at_text(starts_ms)
+    return f"{customer}{KEY_SEPARATOR}running{KEY_SEPARATOR}{counter}#{period}"
+
+
+def seen_key(customer: str, counter: str, starts_ms: int | None, shard: str) -> str:
+    """Key of a row of values that were counted. No name has a `#`."""
+    period = "" if starts_ms is None else at_text(starts_ms)
+    return f"{customer}{KEY_SEPARATOR}seen{KEY_SEPARATOR}{counter}#{period}#{shard}"
 
 
 def hold_key(customer: str, hold_id: str) -> str:

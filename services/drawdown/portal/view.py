@@ -241,6 +241,8 @@ def _title(data: EntryData) -> str:
         return data.usage.meter
     if data.hold is not None:
         return data.hold.id if data.hold.use is None else data.hold.use.meter
+    if data.running is not None:
+        return data.running.counter
     if data.grant is not None:
         return data.grant.category
     if data.terms is not None:

@@ -31,8 +31,9 @@ from drawdown.events.catalogue import (
     COMMANDS as COMMANDS_TOPIC,
 )
 from drawdown.events.codec import RecordError
+from drawdown.ledger.counters import timer_of
+from drawdown.ledger.flows import RESET
 from drawdown.ledger.journal import Sealed, unseal
-from drawdown.ledger.values import hold_key
 from drawdown.replay.again import Again, Counts, Deciding, lag_of
 from drawdown.replay.books import read_known
 from drawdown.replay.commands_again import CommandsAgain
@@ -304,7 +305,7 @@ class _Verification:
             return
         entry = sealed.entry
         self._at_ms = max(self._at_ms, entry.at_ms)
-        timer = customer if entry.hold is None else hold_key(customer, entry.hold.id)
+        timer = timer_of(entry)
         key = message.key()
 
         def agrees(again: Again) -> bool:
@@ -314,8 +315,10 @@ class _Verification:
         if agreed:
             deciding.counts.decided_again += 1
             deciding.counts.timers += 1
-            deciding.kept(again)
-            if len(again.entries) > 1:
+            if _begins_cycle(value):
+                self._cycles(again)
+            else:
+                deciding.kept(again)
                 self._others(again)
         else:
             self._otherwise(message, value, customer, again)
@@ -324,23 +327,44 @@ class _Verification:
     def _others(self, again: Again) -> None:
         """Where one decision makes several entries, the others stand right behind the first."""
         for key, value in again.entries[1:]:
-            message = self._journal.peek()
-            if message is None or (message.key(), message.value()) != (key, value):
-                self._deciding.differ(
-                    "entry",
-                    f"{self._journal.topic}[{self._partition}]@"
-                    f"{self._journal.end if message is None else message.offset()}: another entry"
-                    " of the decision before must stand here",
-                    customer=key.decode(),
-                    topic=self._journal.topic,
-                    offset=None if message is None else message.offset(),
-                    written=None if message is None else message.value(),
-                    again=value,
-                )
+            if not self._follows(key, value):
+                self._lacking(key, value)
                 return
-            self._journal.take()
-            self._deciding.counts.entries += 1
-            self._deciding.counts.decided_again += 1
+
+    def _cycles(self, again: Again) -> None:
+        """Cycles that begin: by the timer, which sees to what is over as well; or by a record that
+        was decided before it, and stands behind them. The timer sees to the rest later then."""
+        for place, (key, value) in enumerate(again.entries):
+            if place and not self._follows(key, value):
+                if not all(_begins_cycle(begun) for _, begun in again.entries[:place]):
+                    self._lacking(key, value)
+                return
+            self._deciding.application.fold(value, self._deciding.view)
+            self._commands.changed(text_of(key))
+
+    def _follows(self, key: bytes, value: bytes) -> bool:
+        """Take the next entry, if it is this one."""
+        message = self._journal.peek()
+        if message is None or (message.key(), message.value()) != (key, value):
+            return False
+        self._journal.take()
+        self._deciding.counts.entries += 1
+        self._deciding.counts.decided_again += 1
+        return True
+
+    def _lacking(self, key: bytes, value: bytes) -> None:
+        message = self._journal.peek()
+        self._deciding.differ(
+            "entry",
+            f"{self._journal.topic}[{self._partition}]@"
+            f"{self._journal.end if message is None else message.offset()}: another entry"
+            " of the decision before must stand here",
+            customer=key.decode(),
+            topic=self._journal.topic,
+            offset=None if message is None else message.offset(),
+            written=None if message is None else message.value(),
+            again=value,
+        )
 
     def _otherwise(self, message: Message, value: bytes, customer: str, again: Again) -> None:
         """An entry is not what comes of its cause."""
@@ -447,6 +471,10 @@ def _lag_of_entry(value: bytes) -> Lag:
     except RecordError:
         return NO_LAG
     return NO_LAG if read is None else Lag(read.usage_lag_records, read.usage_lag_ms)
+
+
+def _begins_cycle(value: bytes) -> bool:
+    return unseal(value).entry.origin.timer == RESET
 
 
 def _sequence_said(value: bytes) -> str:

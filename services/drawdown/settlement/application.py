@@ -34,6 +34,7 @@ from drawdown.events.structs import struct_of
 from drawdown.events.usage import UsageEvent
 from drawdown.ledger.authorize import is_check
 from drawdown.ledger.book import HOLD, Books
+from drawdown.ledger.counters import evolve_counters
 from drawdown.ledger.decide import decide_command, decide_timer, refused
 from drawdown.ledger.evolve import evolve, evolve_wallet, marked
 from drawdown.ledger.held import evolve_hold
@@ -222,6 +223,9 @@ class Settlement:
             elif sealed.entry.rare is not NOTHING_RARE:
                 for row_key, row in marked(sealed).items():
                     view.put(row_key, row)
+            if sealed.entry.running is not None:
+                for row_key, counted in evolve_counters(view, sealed).items():
+                    view.put(row_key, counted)
         if decided.entries:
             view.put(customer, wallet)
         if decided.identity is not None:
@@ -232,7 +236,7 @@ class Settlement:
             sealed = decided.entries[-1]
             effects.tell(self._notifications, key, _unpriced(customer, sealed, decided, now))
         if decided.overdrawn:
-            sealed = decided.entries[-1]
+            sealed = max(decided.entries, key=lambda each: each.entry.overdrawn)
             effects.tell(self._notifications, key, _overdrawn(customer, sealed, decided, now))
 
     # --- rows and recovery ---------------------------------------------------------------------

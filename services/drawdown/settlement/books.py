@@ -209,9 +209,9 @@ class BookShelf:
         self._consumer.close()
 
 
-def read_books(records: Iterable[tuple[int, bytes]]) -> BookReader:
-    """The versions of records that are at hand."""
-    reader = BookReader()
+def read_books(records: Iterable[tuple[int, bytes]], *, keep: bool = False) -> BookReader:
+    """The versions of records that are at hand; `keep` as in BookReader."""
+    reader = BookReader(keep=keep)
     for offset, value in records:
         reader.read(offset, value)
     return reader

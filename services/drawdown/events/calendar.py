@@ -1,0 +1,78 @@
+"""Calendar periods in a zone: where an hour, day, week, month or year begins and ends.
+
+The zones' rules are data that comes with the package (tzdata). What a decision made of them stands
+in its entry, so that a replay never asks again.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Final
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from drawdown.events.base import EPOCH, LAST_MS, MILLISECOND
+
+MINUTE_MS: Final = 60_000
+LIFE: Final = (0, LAST_MS)
+"""The period that has no end."""
+
+
+class ZoneError(ValueError):
+    """No such zone."""
+
+
+def zone_named(name: str) -> ZoneInfo:
+    """A zone of the tz database. Raises ZoneError."""
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ZoneError(f"{name!r} is no zone such as Europe/Berlin or UTC") from None
+
+
+def period_of(time_ms: int, every: str, zone: str) -> tuple[int, int]:
+    """First millisecond of the period a time lies in, and of the next one.
+
+    `every` is hour, day, week (from Monday), month, year or life. Raises ZoneError.
+    """
+    if every == "life":
+        return LIFE
+    return _period_of(time_ms // MINUTE_MS, every, zone)
+
+
+@lru_cache(maxsize=8192)
+def _period_of(minute: int, every: str, zone: str) -> tuple[int, int]:
+    """Offsets are whole minutes: no period begins within one."""
+    tz = UTC if zone == "UTC" else zone_named(zone)
+    instant = EPOCH + timedelta(minutes=minute)
+    if every == "hour":
+        # An hour is one of elapsed time: the one that a change of the clock repeats is two.
+        here = instant.astimezone(tz)
+        start = instant - timedelta(minutes=here.minute)
+        return _ms(start), _ms(start + timedelta(hours=1))
+    day = instant.astimezone(tz).replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
+    if every == "week":
+        day = _days(day, -day.weekday())
+    elif every == "month":
+        day = day.replace(day=1)
+    elif every == "year":
+        day = day.replace(month=1, day=1)
+    if every == "day":
+        after = _days(day, 1)
+    elif every == "week":
+        after = _days(day, 7)
+    elif every == "month":
+        months = day.year * 12 + day.month  # of the next one
+        after = day.replace(year=months // 12, month=months % 12 + 1)
+    else:
+        after = day.replace(year=day.year + 1)
+    return _ms(day), _ms(after)
+
+
+def _days(day: datetime, count: int) -> datetime:
+    """So many calendar days on: the same hour of the clock, whatever the offset."""
+    return day + timedelta(days=count)  # of one zone: the wall clock's arithmetic
+
+
+def _ms(value: datetime) -> int:
+    return (value.astimezone(UTC) - EPOCH) // MILLISECOND

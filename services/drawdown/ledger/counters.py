@@ -1,0 +1,214 @@
+"""Counters: the rows of running quantities after an entry, and the timers that close them.
+
+A row runs from its period's first use until no event of the period is accepted any more; then a
+`close` entry ends it, and the values counted beside it. A commitment that was not used up is
+debited at its period's end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Protocol
+
+from drawdown.events.base import milliseconds, moment
+from drawdown.events.entries import RunningFacts
+from drawdown.events.numbers import amount_of, amount_text, rational_of, rational_text
+from drawdown.events.structs import replaced, struct_of
+from drawdown.ledger.drawdown import Order, Slice, take
+from drawdown.ledger.give_back import grown, shrunk
+from drawdown.ledger.journal import Entry, Origin, Sealed, seal
+from drawdown.ledger.outcome import Moment
+from drawdown.ledger.rows import Row
+from drawdown.ledger.slices import BrokenInvariantError
+from drawdown.ledger.values import (
+    NEVER,
+    SHARD_LENGTH,
+    Running,
+    Seen,
+    SeenKey,
+    Wallet,
+    hold_key,
+    running_key,
+    seen_key,
+)
+
+SHARDS: Final = tuple(f"{number:02x}" for number in range(16**SHARD_LENGTH))
+CLOSE: Final = "close"
+PERIOD: Final = "period"
+"""Name of the timer."""
+
+_RunningFacts: Callable[..., RunningFacts] = struct_of(RunningFacts)
+
+
+class RowReader(Protocol):
+    def row(self, key: str) -> Any: ...
+
+
+def evolve_counters(rows: RowReader, sealed: Sealed) -> dict[str, Row | None]:
+    """The rows of a running quantity after an entry, by key; None where one is gone.
+
+    Raises BrokenInvariantError where the entry does not follow from the row.
+    """
+    entry = sealed.entry
+    facts = entry.running
+    assert facts is not None
+    starts_ms, ends_ms = _period(facts)
+    key = running_key(entry.customer, facts.counter, starts_ms, ends_ms)
+    row: Running | None = rows.row(key)
+    quantity = 0 if row is None else row.quantity
+    if quantity != rational_of(facts.before):
+        raise BrokenInvariantError(
+            "running-quantity",
+            f"{entry.customer}: entry {entry.sequence} has {facts.before} of {facts.counter!r}"
+            f" before, the row has {rational_text(quantity)}",
+        )
+    if facts.closed:
+        return _closed(rows, entry.customer, key, row)
+    asset = entry.asset
+    if asset is None:
+        raise BrokenInvariantError(
+            "running-quantity", f"{entry.customer}: entry {entry.sequence} runs without an asset"
+        )
+    same = row is not None and row.asset == asset
+    parts = row.parts if row is not None and same else ()
+    keyed = row is not None and row.keyed
+    changed: dict[str, Row | None] = {}
+    if facts.key is not None:
+        outcome = facts.refundable or facts.undone
+        keyed = keyed or not outcome
+        shard = facts.key[:SHARD_LENGTH]
+        # Of outcomes, a key counts once for all; of different values, once in the period.
+        since_ms = None if outcome else starts_ms
+        at = seen_key(entry.customer, facts.counter, since_ms, shard)
+        changed[at] = _seen(rows.row(at), entry, facts, since_ms)
+    elif facts.refundable:
+        parts = _paid(parts, entry.slices)
+    changed[key] = Running(
+        entry.customer,
+        facts.counter,
+        facts.meter or ("" if row is None else row.meter),
+        asset,
+        rational_of(facts.after),
+        (row.charged if row is not None and same else 0) + entry.amount,
+        starts_ms,
+        ends_ms,
+        NEVER if facts.closes_at is None else milliseconds(facts.closes_at),
+        milliseconds(facts.latest_at)
+        if facts.latest_at is not None
+        else (0 if row is None else row.latest_ms),
+        None if facts.commitment is None else amount_of(facts.commitment),
+        parts,
+        keyed,
+        entry.sequence,
+    )
+    return changed
+
+
+def _paid(parts: Any, slices: tuple[Slice, ...]) -> Any:
+    """What is remembered of who paid, after these slices."""
+    back = -sum(part.amount for part in slices if part.amount < 0)
+    if back:
+        return shrunk(parts, back)
+    return grown(parts, slices)
+
+
+def _seen(
+    row: Seen | None, entry: Entry, facts: RunningFacts, starts_ms: int | None
+) -> Seen | None:
+    assert facts.key is not None
+    key = facts.key[SHARD_LENGTH:]
+    keys: Mapping[str, SeenKey] = {} if row is None else row.keys
+    if (key in keys) != facts.undone:
+        raise BrokenInvariantError(
+            "counted-once",
+            f"{entry.customer}: entry {entry.sequence} counts {facts.key[:12]}... of"
+            f" {facts.counter!r}, which {'is not' if facts.undone else 'was'} counted",
+        )
+    if facts.undone:
+        rest = {name: seen for name, seen in keys.items() if name != key}
+        if not rest:
+            return None
+        assert row is not None
+        return replaced(row, keys=rest, sequence=entry.sequence)
+    paid = grown((), entry.slices) if facts.refundable else ()
+    added = {**keys, key: SeenKey(entry.amount if facts.refundable else 0, paid)}
+    shard = facts.key[:SHARD_LENGTH]
+    return Seen(entry.customer, facts.counter, starts_ms, shard, added, entry.sequence)
+
+
+def _closed(rows: RowReader, customer: str, key: str, row: Running | None) -> dict[str, Row | None]:
+    if row is None:
+        raise BrokenInvariantError("running-quantity", f"{customer}: {key!r} is closed already")
+    gone: dict[str, Row | None] = {key: None}
+    if row.keyed:
+        for shard in SHARDS:
+            at = seen_key(customer, row.counter, row.starts_ms, shard)
+            if rows.row(at) is not None:
+                gone[at] = None
+    return gone
+
+
+def timer_of(entry: Entry) -> str:
+    """Key of the row whose timer brought an entry about."""
+    if entry.hold is not None:
+        return hold_key(entry.customer, entry.hold.id)
+    if entry.running is not None:
+        starts_ms, ends_ms = _period(entry.running)
+        return running_key(entry.customer, entry.running.counter, starts_ms, ends_ms)
+    return entry.customer
+
+
+def _period(facts: RunningFacts) -> tuple[int, int]:
+    return (
+        0 if facts.starts_at is None else milliseconds(facts.starts_at),
+        NEVER if facts.ends_at is None else milliseconds(facts.ends_at),
+    )
+
+
+def ended_period(
+    wallet: Wallet, row: Running, reporting: str, by: Order | None, now: Moment
+) -> Sealed:
+    """The entry that a running row's timer brings about: the true-up of its commitment, paid by the
+    book's order as any debit, or its close."""
+    due_ms = row.due_ms
+    assert due_ms is not None
+    life = row.ends_ms == NEVER
+    quantity = rational_text(row.quantity)
+    facts = _RunningFacts(
+        counter=row.counter,
+        starts_at=None if life else moment(row.starts_ms),
+        ends_at=None if life else moment(row.ends_ms),
+        closes_at=None if life else moment(row.closes_ms),
+        before=quantity,
+        after=quantity,
+        meter=row.meter,
+    )
+    entry = Entry(
+        wallet.customer,
+        wallet.sequence + 1,
+        CLOSE,
+        now.at_ms,
+        wallet.digest,
+        Origin(timer=PERIOD, due_ms=due_ms),
+    )
+    short = 0 if row.commitment is None else row.commitment - row.charged
+    if short > 0:
+        account = wallet.account(row.asset)
+        taken = take(wallet, account, short, row.meter, {}, now.at_ms, reporting, by)
+        return seal(
+            replaced(
+                entry,
+                kind="debit",
+                asset=row.asset,
+                amount=short,
+                before=account.balance,
+                after=account.balance - short,
+                slices=taken.slices,
+                credit=taken.credit,
+                overdrawn=taken.overdrawn,
+                revenue=taken.revenue,
+                reason=f"true-up of {row.counter}: its commitment was not used up",
+                running=replaced(facts, commitment=amount_text(row.commitment or 0)),
+            )
+        )
+    return seal(replaced(entry, running=replaced(facts, closed=True)))

@@ -1,0 +1,440 @@
+"""The ledger without Kafka: load a price book from plain data, price, grant, hold, use, read.
+
+It is the very code that settles in production, fed by calls instead of topics: for tests of prices,
+for planning, and for anybody who wants a vendor's numbers checked. Nothing here reads a clock, a
+file or the network; every call says when it happens. Stable: what this module names stays.
+
+Prices are data, as in the file of `drawdown price-book`. Numbers are decimal text, `int` or
+`Decimal`; a float is refused, because it is not the number that was written.
+
+>>> from drawdown.pure import Ledger
+>>> ledger = Ledger({
+...     "version": "2027-01",
+...     "assets": [{"code": "USD", "scale": 12}],
+...     "meters": [{"id": "egress", "event_types": ["egress"], "fields": {"gb": "gb"}}],
+...     "rates": [{
+...         "id": "egress", "meter": "egress", "asset": "USD",
+...         "price": {"model": "graduated", "quantity": "gb", "period": "month", "tiers": [
+...             {"up_to": 100, "price": "0.10"}, {"price": "0.05"}]},
+...     }],
+... }, at="2027-01-15T08:00:00Z")
+
+Price a use without booking it; then grant, use, and read what is left.
+
+>>> price(ledger.book(), "egress", {"gb": 30}, at="2027-01-15T08:00:00Z").amount
+'3'
+>>> _ = ledger.grant("ada", "20", grant_id="top-up")
+>>> entry = ledger.use("ada", "egress", {"gb": 90})
+>>> entry["data"]["amount"], ledger.balance("ada")
+('9', '11')
+>>> ledger.use("ada", "egress", {"gb": 30})["data"]["running"]["after"]
+'120'
+>>> ledger.balance("ada")
+'9'
+
+Hold before the work, capture after it; what was not used returns.
+
+>>> allowed = ledger.authorize("ada", "egress", quantities={"gb": 100}, hold="run-1")
+>>> allowed["allowed"], allowed["amount"], ledger.wallet("ada")["accounts"][0]["available"]
+(True, '5', '4')
+>>> _ = ledger.use("ada", "egress", {"gb": 60, "hold": "run-1", "final": True})
+>>> ledger.balance("ada")
+'6'
+>>> ledger.authorize("ada", "egress", quantities={"gb": 1000})["shortfall"]
+'44'
+
+Time goes on: periods end, holds and grants expire, each as its timer would have it.
+
+>>> ledger.advance("2027-02-01T00:00:00Z")
+[]
+>>> ledger.use("ada", "egress", {"gb": 10})["data"]["amount"]
+'1'
+>>> [(e["type"].rpartition(".")[2], e["data"].get("amount")) for e in ledger.entries("ada")]
+[('grant', '20'), ('debit', '9'), ('debit', '2'), ('hold', '5'), ('capture', '3'), ('debit', '1')]
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, tzinfo
+from decimal import Decimal
+from typing import Any, Final
+
+from pydantic import TypeAdapter, ValidationError
+
+from drawdown.events.base import EPOCH, Timestamp, at_text, milliseconds, moment
+from drawdown.events.calendar import ZoneError, zone_named
+from drawdown.events.codec import RecordError, decode_command, decode_usage, encode, encode_numbers
+from drawdown.events.numbers import amount_text, plain_text, rational_of
+from drawdown.events.pricebook import CommitRecord, PriceBook
+from drawdown.events.pricemodels import DECIMAL_FIELDS
+from drawdown.events.structs import struct_of, to_struct
+from drawdown.ledger.book import Book, BookError, Books
+from drawdown.ledger.captures import cost_of
+from drawdown.ledger.decide import decide_command, decide_timer, refused
+from drawdown.ledger.evolve import evolve
+from drawdown.ledger.holds import ended
+from drawdown.ledger.identity import command_key, usage_key
+from drawdown.ledger.journal import Origin
+from drawdown.ledger.outcome import Decided, Moment
+from drawdown.ledger.prices import UnpricedError
+from drawdown.ledger.pricing import Use, charge_of
+from drawdown.ledger.rows import Row, row_bytes
+from drawdown.ledger.usage import decide_usage
+from drawdown.ledger.values import NEVER, Running
+
+__all__ = ["Book", "BookError", "Ledger", "Price", "RecordError", "load", "price"]
+
+_CommitRecord = struct_of(CommitRecord)
+_TIME: Final[TypeAdapter[datetime]] = TypeAdapter(Timestamp)
+Time = str | int | datetime
+"""RFC 3339 text with an offset, Unix milliseconds, or a datetime with a zone."""
+NOTHING: Final = "0" * 64
+
+
+def load(content: Mapping[str, Any], *, effective_at: Time = 0, number: int = 0) -> Book:
+    """A price book from plain data: what its file says, as dicts and lists.
+
+    `number` tells versions with the same instant apart: the higher one counts. Raises BookError
+    for what cannot be, naming the field.
+    """
+    try:
+        book = PriceBook.model_validate(_exact(content, ()))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise BookError(".".join(map(str, first["loc"])) or "book", first["msg"]) from None
+    made = to_struct(book)
+    at = moment(_ms(effective_at))
+    commit = _CommitRecord(
+        version=book.version,
+        upload="pure",
+        effective_at=at,
+        published_at=at,
+        reporting=book.reporting,
+        thresholds=book.thresholds,
+        lateness_seconds=book.lateness_days * 86_400,
+        records=0,
+        digest=NOTHING,
+        title=book.title,
+        drawdown=book.drawdown,
+        conversions=made.conversions,
+    )
+    return Book(commit, number, made.assets, made.meters, made.rates, made.costs)
+
+
+@dataclass(frozen=True)
+class Price:
+    """What a use would be charged; amounts are decimal text."""
+
+    amount: str | None
+    """None where nothing prices it; below zero where it gives back."""
+    asset: str | None
+    rate: str | None
+    match: str | None
+    """`exact`, `default`, or the pattern that matched."""
+    rounding: str
+    """`exact` where nothing was rounded, else mode and places."""
+    cost: str | None
+    unpriced: str | None
+    """Why nothing prices it."""
+
+
+def price(
+    book: Book, meter: str, data: Mapping[str, Any], *, at: Time, used: str | int = 0
+) -> Price:
+    """Price a use of a meter, `used` being the running quantity before it in its period.
+
+    Raises RecordError for data that is no use of the meter, BookError for a meter nobody knows.
+    """
+    counts = book.meter(meter)
+    if counts is None:
+        raise BookError("meters", f"no meter counts {meter!r}")
+    plain = _exact(data, ())
+    quantities, dimensions, _ = counts.measure(plain)
+    quote = book.quote(counts, dimensions)
+    cost = cost_of(quote, quantities)
+    use = Use("", counts.id, quantities, dimensions, _ms(at), cost)
+    said = None if cost is None else amount_text(cost)
+    try:
+        if quote.rate is None:
+            raise UnpricedError(quote.missing)
+        charge = charge_of(_Used(str(used), quote.rate.asset), quote.rate, use)
+    except UnpricedError as missing:
+        return Price(None, None, None, None, "exact", said, missing.what)
+    return Price(
+        amount_text(charge.amount),
+        quote.rate.asset,
+        quote.rate.id,
+        quote.exact.match,
+        "exact" if charge.exact else quote.rate.rounding,
+        said,
+        None,
+    )
+
+
+class Ledger:
+    """Wallets of customers under a price book, and their journal.
+
+    Every method takes `at`, the time it happens; without it, the time of the last one. Time never
+    goes back. Answers, entries and wallets are dicts, as they stand on topics and HTTP.
+    """
+
+    def __init__(self, book: Mapping[str, Any] | Book, *, at: Time) -> None:
+        """`book` is in effect from the beginning of time. Raises BookError."""
+        self.at_ms = _ms(at)
+        self._books = Books([book if isinstance(book, Book) else load(book)], _zone)
+        self._rows: dict[str, Row | None] = {}
+        self._identities: dict[bytes, bytes] = {}
+        self._journal: list[bytes] = []
+        self._records = 0
+
+    # prices
+
+    def publish(self, book: Mapping[str, Any], *, effective_at: Time) -> Book:
+        """Another version of the prices, for what is used from an instant on. Raises BookError."""
+        made = load(book, effective_at=effective_at, number=len(self._books))
+        self._books = self._books.with_book(made)
+        return made
+
+    def book(self, *, at: Time | None = None) -> Book:
+        """The version in effect at a time."""
+        found = self._books.at(self.at_ms if at is None else _ms(at))
+        assert found is not None, "one is in effect from the beginning"
+        return found
+
+    # what happens
+
+    def use(
+        self,
+        customer: str,
+        meter: str,
+        data: Mapping[str, Any],
+        *,
+        at: Time | None = None,
+        time: Time | None = None,
+        id: str | None = None,
+        source: str = "pure",
+    ) -> dict[str, Any]:
+        """Book a usage event; its entry, or that of the same event before. `time` is the event's
+        own (default: `at`). Raises RecordError for what would be a dead letter."""
+        self._goes_on(at)
+        number = self._next()
+        event = decode_usage(
+            encode_numbers(
+                {
+                    "specversion": "1.0",
+                    "id": id or f"event-{number}",
+                    "source": source,
+                    "type": meter,
+                    "subject": customer,
+                    "time": at_text(self.at_ms if time is None else _ms(time)),
+                    "data": _exact(data, ()),
+                }
+            )
+        )
+        key = usage_key(event)
+        origin = Origin("usage-events", 0, number)
+        decided = decide_usage(self, event, key, origin, self._books, Moment(self.at_ms))
+        if decided.repeated is not None:
+            sequence = int(decided.repeated.split(b" ")[0])
+            return self.entries(customer)[sequence - 1]
+        self._apply(key, decided)
+        entry: dict[str, Any] = json.loads(decided.entries[-1].value)
+        return entry
+
+    def command(
+        self, kind: str, customer: str, *, at: Time | None = None, **fields: Any
+    ) -> dict[str, Any]:
+        """Give a command of the topic `commands` (`grant`, `authorize`, `capture`, `release`,
+        `extend`, `set_terms`, ...) with its fields; the decision, also of a refusal. Raises
+        RecordError for what is no command."""
+        self._goes_on(at)
+        number = self._next()
+        content = {
+            "type": kind,
+            "id": f"command-{number}",
+            "customer": customer,
+            "time": at_text(self.at_ms),
+            **_exact(fields, ()),
+        }
+        command = decode_command(encode(content))
+        key = command_key(customer, command.id)
+        now = Moment(self.at_ms)
+        try:
+            origin = Origin("commands", 0, number)
+            decided = decide_command(self, command, key, origin, self._books, now)
+        except RecordError as error:
+            answer: dict[str, Any] = json.loads(encode(refused(command, error, now)))
+            return answer
+        self._apply(key, decided)
+        found: dict[str, Any] = json.loads(encode(decided.answer))
+        return found
+
+    def grant(
+        self, customer: str, amount: str | int | Decimal, *, asset: str = "USD", **terms: Any
+    ) -> dict[str, Any]:
+        """Grant an amount; `terms` are those of the command: grant_id, category, priority,
+        expires_at, cost_basis, scope, ..."""
+        return self.command("grant", customer, asset=asset, amount=str(amount), **terms)
+
+    def authorize(
+        self,
+        customer: str,
+        meter: str,
+        *,
+        quantities: Mapping[str, Any] | None = None,
+        amount: str | None = None,
+        dimensions: Mapping[str, str] | None = None,
+        hold: str | None = None,
+        capture: bool = False,
+        at: Time | None = None,
+        **fields: Any,
+    ) -> dict[str, Any]:
+        """Ask whether a use may run; with `hold`, an id, set its price aside, with `capture` debit
+        it at once."""
+        estimate: dict[str, Any] = {}
+        if quantities is not None:
+            estimate["quantities"] = dict(quantities)
+        if amount is not None:
+            estimate["amount"] = amount
+        if hold is not None:
+            fields = {"require": "hold", "hold": {"hold_id": hold}, **fields}
+        if capture:
+            fields["capture"] = True
+        return self.command(
+            "authorize",
+            customer,
+            at=at,
+            meter=meter,
+            dimensions=dict(dimensions or {}),
+            estimate=estimate,
+            **fields,
+        )
+
+    def advance(self, at: Time) -> list[dict[str, Any]]:
+        """Let time go on to `at`: what comes due is done in its order. The entries it made."""
+        until_ms = _ms(at)
+        first = len(self._journal)
+        while True:
+            due = [
+                (row.due_ms, key)
+                for key, row in self._rows.items()
+                if row is not None and row.due_ms is not None and row.due_ms <= until_ms
+            ]
+            if not due:
+                break
+            due_ms, key = min(due)
+            self.at_ms = max(self.at_ms, due_ms)
+            self._apply(None, decide_timer(self, key, self._books, Moment(self.at_ms)))
+        self._goes_on(at)
+        return [json.loads(value) for value in self._journal[first:]]
+
+    # what is there
+
+    def entries(self, customer: str) -> list[dict[str, Any]]:
+        """The customer's journal, oldest first."""
+        found = [json.loads(value) for value in self._journal]
+        return [entry for entry in found if entry["subject"] == customer]
+
+    def wallet(self, customer: str) -> dict[str, Any]:
+        """The wallet's row. Raises KeyError for a customer nobody has seen."""
+        row = self._rows[customer]
+        assert row is not None
+        found: dict[str, Any] = json.loads(row_bytes(row))
+        return found
+
+    def balance(self, customer: str, asset: str = "USD") -> str:
+        """Unspent grants less credit used and overdrawn."""
+        accounts = {account["asset"]: account for account in self.wallet(customer)["accounts"]}
+        return str(accounts[asset]["balance"]) if asset in accounts else "0"
+
+    # what the ledger reads
+
+    def row(self, key: str) -> Any:
+        """A row as it stands, by its key; for the ledger."""
+        return self._rows.get(key)
+
+    def identity(self, key: bytes) -> bytes | None:
+        """What is remembered of a record, by its key; for the ledger."""
+        return self._identities.get(key)
+
+    def _goes_on(self, at: Time | None) -> None:
+        if at is not None:
+            at_ms = _ms(at)
+            if at_ms < self.at_ms:
+                raise ValueError(f"at: {at_text(at_ms)} is before {at_text(self.at_ms)}")
+            self.at_ms = at_ms
+
+    def _next(self) -> int:
+        self._records += 1
+        return self._records
+
+    def _apply(self, key: bytes | None, decided: Decided) -> None:
+        for sealed in decided.entries:
+            self._rows.update(evolve(self, sealed))
+            self._journal.append(sealed.value)
+            end = ended(sealed)
+            if end is not None:
+                self._identities.update([end])
+        if key is not None and decided.identity is not None:
+            self._identities[key] = decided.identity
+
+
+class _Used:
+    """A customer who used so much of whatever counts."""
+
+    def __init__(self, quantity: str, asset: str) -> None:
+        self._quantity = quantity
+        self._asset = asset
+
+    def row(self, key: str) -> Any:
+        """The running row of any counter."""
+        if self._quantity == "0" or "\x1frunning\x1f" not in key:
+            return None
+        quantity = rational_of(self._quantity)
+        return Running(
+            "", "", "", self._asset, quantity, 10**30, 0, NEVER, NEVER, 0, None, (), False, 0
+        )
+
+    def identity(self, key: bytes) -> bytes | None:  # noqa: ARG002 - the rows a decision reads
+        """Nothing is remembered."""
+        return None
+
+
+def _zone(name: str) -> tzinfo | None:
+    """A time zone by its IANA name; None where there is none."""
+    try:
+        return zone_named(name)
+    except ZoneError:
+        return None
+
+
+def _ms(at: Time) -> int:
+    """Unix milliseconds of a time. Raises ValueError."""
+    if isinstance(at, int):
+        return at
+    return milliseconds(_TIME.validate_python(at)) if at else milliseconds(EPOCH)
+
+
+def _exact(value: Any, path: tuple[str, ...]) -> Any:
+    """Plain data with its numbers as records have them. Raises BookError for a float."""
+    if isinstance(value, float):
+        raise BookError(".".join(path), f"{value!r} is a float: give decimal text or a Decimal")
+    if isinstance(value, Mapping):
+        return {name: _exact(item, (*path, str(name))) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_exact(item, (*path, str(place))) for place, item in enumerate(value)]
+    if isinstance(value, Decimal) or (type(value) is int and _is_decimal(path)):
+        return plain_text(value)
+    return value
+
+
+def _is_decimal(path: tuple[str, ...]) -> bool:
+    """Whether a number of a book stands where there is decimal text."""
+    return bool(path) and (path[-1] in DECIMAL_FIELDS or bool(TEXT_MAPS & set(path[:-1])))
+
+
+TEXT_MAPS: Final = frozenset({"prices", "thresholds"})
+"""Below these, every number is."""
