@@ -80,3 +80,18 @@ def test_a_process_whose_own_clock_went_back_believes_in_what_has_passed() -> No
     clock.monotonic = lambda: steady() + passed_s + 3_600  # type: ignore[method-assign]
     clock.ms -= 3_600_000
     assert guard.believes(START_MS + passed_s * 1000)
+
+
+def test_more_cycles_than_one_firing_makes_are_made_by_several() -> None:
+    desk = Desk(partitions=1)
+    desk.start()
+    desk.grant("acme", "1", recurrence={"every": "hour", "cycles": 400})
+    desk.settle()
+    desk.pass_time(300 * 3600)
+    desk.settle()
+    desk.use("acme", input=1)  # a watermark, once more
+    desk.settle()
+    (settler,) = desk.settlers
+    assert settler.worker.stopped == {}
+    assert desk.kinds("acme").count("grant") == 301
+    assert desk.wrongs() == []

@@ -618,11 +618,13 @@ class Worker:
             for timer in due:
                 turn.timers += 1
                 turn.partitions.add(partition)
+                before = turn.outbox.journal_count
                 try:
                     self._application.fire(timer.key, watermark, view, turn.outbox)
                     row = view.row(timer.key)
                     still = None if row is None else self._application.due_ms(row)
-                    if still is not None and still <= watermark:
+                    stuck = turn.outbox.journal_count == before  # else there was too much for once
+                    if still is not None and still <= watermark and stuck:
                         raise TimerStillDueError(timer.key)
                 except StoreUnusableError as error:
                     self._rebuild(partition, error)
