@@ -233,8 +233,13 @@ def test_a_thousand_twins_make_one_hold(live: Live) -> None:
     }
 
     def ask(number: int) -> httpx.Response:
+        """Again where there was no answer in time, as a client does."""
         client = (live.gateway, live.other_gateway)[number % 2]
-        return client.post("/v1/authorizations", json=body)
+        for _ in range(20):
+            answer = client.post("/v1/authorizations", json=body)
+            if answer.status_code != 503:
+                break
+        return answer
 
     with concurrent.futures.ThreadPoolExecutor(64) as pool:
         answers = list(pool.map(ask, range(1_000)))
