@@ -8,6 +8,7 @@ from __future__ import annotations
 import pytest
 from tests.simulation.clients import DAY_MS
 from tests.simulation.history import Schedule
+from tests.simulation.schedules import schedule_of
 from tests.simulation.search import play, quick
 
 FOUND = {
@@ -84,3 +85,9 @@ FOUND = {
 def test_found_and_mended(what: str) -> None:
     with quick():
         assert play(FOUND[what]).wrongs == {}
+
+
+def test_ids_are_found_again_though_the_brokers_clock_was_set_back() -> None:
+    """What was appended while it was ahead is older than its time says: seed 9000 found it."""
+    with quick():
+        assert play(schedule_of(9000)).wrongs == {}

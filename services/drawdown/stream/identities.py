@@ -115,10 +115,22 @@ class IdentityRestore(Task):
             self._crash("piece-read")
             if begin > start:
                 assert appended_ms is not None
-                self._covered(begin, appended_ms + SKEW_MS + 1)
+                at_ms = appended_ms + SKEW_MS + 1
+                if (yield from self._later_before(begin, at_ms)):
+                    at_ms = store.positions.identities_from_ms  # no more is sure than before
+                self._covered(begin, at_ms)
             self._crash("piece-covered")
             end = begin
         self._covered(0, 0)
+
+    def _later_before(self, offset: int, at_ms: int) -> Generator[bool, None, bool]:
+        """Whether an entry before an offset was appended then or later: the broker's clock was set
+        back since, and what came while it was ahead is not told by its time."""
+        first = yield from self.asked(
+            "asking whether append times ever went back",
+            lambda: self._reader.first_since(self._journal, self.partition, at_ms),
+        )
+        return 0 <= first < offset
 
     def _covered(self, offset: int, at_ms: int) -> None:
         before = self._store.positions

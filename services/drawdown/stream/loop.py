@@ -864,7 +864,7 @@ class Worker:
             self._forget_at_s = started + FORGET_EVERY_S
             # By what is decided: a backlog repeats what was young then. And by the earlier of both
             # clocks: one that is ahead would forget what may come again.
-            known_ms = min(turn.decided_at.values())
+            known_ms = min(now_ms, *turn.decided_at.values())
             for partition, view in self._views.items():
                 decided_ms = min(known_ms, self._decided_to(partition, now_ms))
                 view.store.forget(decided_ms - self._config.identities_ms)
