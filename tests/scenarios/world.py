@@ -54,7 +54,7 @@ def seed() -> int:
     return found
 
 
-def until(true: Callable[[], object], limit_s: float = 30.0, what: str = "") -> None:
+def until(true: Callable[[], object], limit_s: float = 90.0, what: str = "") -> None:
     """Wait for something to come true. Fails after `limit_s`."""
     deadline = time.monotonic() + limit_s
     while not true():
@@ -173,7 +173,7 @@ class World:
         self.settlers.append(settler)
         return settler
 
-    def ready(self, *settlers: Settler, limit_s: float = 30.0) -> None:
+    def ready(self, *settlers: Settler, limit_s: float = 90.0) -> None:
         """Wait until every partition is served, by these."""
 
         def served() -> bool:
@@ -233,7 +233,7 @@ class World:
             self._followers[topic.name] = Follower(self, topic)
         return self._followers[topic.name]
 
-    def decided(self, limit_s: float = 30.0) -> None:
+    def decided(self, limit_s: float = 90.0) -> None:
         """Wait until all that was sent is decided."""
 
         missing = set(self.load.sent)
