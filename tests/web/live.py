@@ -42,7 +42,7 @@ from drawdown.stream.metrics import StreamMetrics
 from drawdown.stream.store import RocksStores
 from drawdown.web.server import Server
 
-LIMIT_S = 20.0
+LIMIT_S = 60.0
 PARTITIONS = 2
 ALL = ("admin",)
 BOOK = {
