@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import subprocess
@@ -99,12 +100,17 @@ class Drawdown:
         }
 
     def __call__(self, *arguments: object, stdin: str | None = None, **changes: str) -> Ended:
-        result = CliRunner().invoke(
-            app,
-            [str(argument) for argument in arguments],
-            stdin,
-            {**self.environment, **changes},
-        )
+        root = logging.getLogger()
+        handlers = root.handlers[:]
+        try:
+            result = CliRunner().invoke(
+                app,
+                [str(argument) for argument in arguments],
+                stdin,
+                {**self.environment, **changes},
+            )
+        finally:
+            root.handlers[:] = handlers  # one that writes to this run's output would outlive it
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
         return Ended(result.exit_code, result.stdout, result.stderr)
