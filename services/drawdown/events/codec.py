@@ -13,20 +13,7 @@ from typing import Any, Final, cast
 
 import msgspec
 
-from drawdown.events.commands import (
-    Adjust,
-    AnyCommand,
-    Authorize,
-    Capture,
-    Convert,
-    Extend,
-    Grant,
-    Release,
-    Reverse,
-    SetState,
-    SetTerms,
-    Void,
-)
+from drawdown.events.commands import AnyCommand, EveryCommand
 from drawdown.events.deadletters import Redriven
 from drawdown.events.decisions import Decision
 from drawdown.events.entries import Entry
@@ -55,19 +42,7 @@ from drawdown.events.usage import UsageEvent
 RECORD_BYTES_MAX: Final = 1 << 20
 """A larger input record is a dead letter: 1 MiB holds any usage there is."""
 
-Command = (
-    Authorize
-    | Capture
-    | Release
-    | Extend
-    | Grant
-    | SetTerms
-    | Void
-    | Adjust
-    | Reverse
-    | Convert
-    | SetState
-)
+Command = EveryCommand
 BookRecord = AssetRecord | MeterRecord | RateRecord | CommitRecord
 Setting = ApiKey | CustomerToken
 

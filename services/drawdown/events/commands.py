@@ -354,7 +354,7 @@ class SetTerms(Command):
     reason: DimensionValue | None = None
 
 
-AnyCommand = Annotated[
+EveryCommand = (
     Authorize
     | Capture
     | Release
@@ -365,6 +365,6 @@ AnyCommand = Annotated[
     | Adjust
     | Reverse
     | Convert
-    | SetState,
-    Field(discriminator="type"),
-]
+    | SetState
+)
+AnyCommand = Annotated[EveryCommand, Field(discriminator="type")]

@@ -10,7 +10,7 @@ Where vendors differ, ours is the default and theirs has a name: `at_bound`, `at
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
@@ -256,24 +256,6 @@ class Commitment(Running):
     base: Annotated[PerUnit | TokenMap, Field(discriminator="model")]
 
 
-PriceModel = Annotated[
-    Flat
-    | PerUnit
-    | Package
-    | Graduated
-    | Volume
-    | Allowance
-    | Seat
-    | Percentage
-    | CostPlus
-    | Matrix
-    | TokenMap
-    | Credits
-    | Duration
-    | Outcome
-    | Commitment,
-    Field(discriminator="model"),
-]
 AnyPrice = (
     Flat
     | PerUnit
@@ -291,23 +273,8 @@ AnyPrice = (
     | Outcome
     | Commitment
 )
-MODELS: tuple[str, ...] = (
-    "flat",
-    "per_unit",
-    "package",
-    "graduated",
-    "volume",
-    "allowance",
-    "seat",
-    "percentage",
-    "cost_plus",
-    "matrix",
-    "token_map",
-    "credits",
-    "duration",
-    "outcome",
-    "commitment",
-)
+PriceModel = Annotated[AnyPrice, Field(discriminator="model")]
+MODELS: tuple[str, ...] = tuple(model.model_fields["model"].default for model in get_args(AnyPrice))
 """The names a file gives them."""
 DECIMAL_FIELDS: frozenset[str] = frozenset(
     {
