@@ -299,8 +299,9 @@ class Worker:
             view.store.close()
         self._cache.clear()
 
-    def _rebuild(self, partition: int, error: StoreUnusableError) -> None:
-        """A store proved damaged when it was read: another one is made of the journal."""
+    def _rebuild(self, partition: int, error: StoreUnusableError) -> _DroppedError:
+        """A store proved damaged when it was read: another one is made of the journal. Returns what
+        ends the turn."""
         view = self._views.pop(partition)
         view.drop()
         self._lease.rest(partition)
@@ -308,6 +309,7 @@ class Worker:
         self._recoveries.set_aside(partition, str(error))
         self._recoveries.start(partition, self._lease, None)
         self._cache.clear()
+        return _DroppedError("store")
 
     @property
     def serving(self) -> frozenset[int]:
@@ -509,8 +511,7 @@ class Worker:
             try:
                 self._views[partition].prefetch(keys, identity_keys[partition])
             except StoreUnusableError as error:
-                self._rebuild(partition, error)
-                raise _DroppedError("store") from error
+                raise self._rebuild(partition, error) from error
         fetched = self._clock.monotonic()
         outbox = turn.outbox
         decide = self._application.decide
@@ -526,8 +527,7 @@ class Worker:
             except RecordError as error:
                 self._reject(turn, record, error)
             except StoreUnusableError as error:
-                self._rebuild(record.partition, error)
-                raise _DroppedError("store") from error
+                raise self._rebuild(record.partition, error) from error
             except Exception as error:
                 self._stop(record.partition, error, record)
                 raise _DroppedError("stopped") from error
@@ -613,8 +613,7 @@ class Worker:
             try:
                 due = view.store.due(watermark, self._budget.timers_max)
             except StoreUnusableError as error:
-                self._rebuild(partition, error)
-                raise _DroppedError("store") from error
+                raise self._rebuild(partition, error) from error
             for timer in due:
                 turn.timers += 1
                 turn.partitions.add(partition)
@@ -627,8 +626,7 @@ class Worker:
                     if still is not None and still <= watermark and stuck:
                         raise TimerStillDueError(timer.key)
                 except StoreUnusableError as error:
-                    self._rebuild(partition, error)
-                    raise _DroppedError("store") from error
+                    raise self._rebuild(partition, error) from error
                 except Exception as error:
                     self._stop(partition, error)
                     raise _DroppedError("stopped") from error
