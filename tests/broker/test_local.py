@@ -22,7 +22,6 @@ from drawdown.broker.local import LocalKafka
 from drawdown.broker.ports import HeldPorts
 from drawdown.broker.process import Process, boot_id
 from drawdown.settlement.service import UNKNOWN_AFTER_REPLICATED_S, unknown_after_s
-from drawdown.stream.kafka import KafkaCluster
 
 if TYPE_CHECKING:
     from conftest import RunPython
@@ -548,8 +547,8 @@ def test_three_brokers_take_writes_with_one_killed_and_with_it_back(tmp_path: Pa
         write(kafka.bootstrap, "safe", b"after")
         assert read(kafka.bootstrap, "safe", 3) == [b"before", b"during", b"after"]
         # Where replicas are waited for, settlement believes an answer that took longer.
-        cluster = KafkaCluster(kafka.bootstrap)
-        assert unknown_after_s(cluster, "safe") == UNKNOWN_AFTER_REPLICATED_S
+        metadata = admin(kafka.bootstrap).list_topics("safe", timeout=LONG_S)
+        assert unknown_after_s(metadata, "safe") == UNKNOWN_AFTER_REPLICATED_S
     assert [broker.state for broker in kafka.status().brokers] == ["stopped"] * 3
 
 

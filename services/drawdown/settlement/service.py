@@ -67,7 +67,10 @@ def partitions_of(cluster: Cluster, environment: Environment) -> tuple[int, str]
     Raises PartitionsError, naming the topic, where they differ or one is missing: a customer's
     records would have two owners. Blocks up to 10 s.
     """
-    metadata = _metadata(cluster)
+    return _partitions_in(_metadata(cluster), environment)
+
+
+def _partitions_in(metadata: Any, environment: Environment) -> tuple[int, str]:
     names = layout_of(environment, 0, "0").customer_topics
     counts: dict[str, int] = {}
     for name in names:
@@ -83,10 +86,10 @@ def partitions_of(cluster: Cluster, environment: Environment) -> tuple[int, str]
     return counts[names[0]], str(metadata.cluster_id)
 
 
-def unknown_after_s(cluster: Cluster, topic: str) -> float:
+def unknown_after_s(metadata: Any, topic: str) -> float:
     """How long a transactional call may take before its answer is not believed: replicas that have
-    to be waited for take longer. Blocks up to 10 s."""
-    partitions = _metadata(cluster).topics[topic].partitions.values()
+    to be waited for take longer. `metadata` is the cluster's."""
+    partitions = metadata.topics[topic].partitions.values()
     replicated = any(len(partition.replicas) > 1 for partition in partitions)
     return UNKNOWN_AFTER_REPLICATED_S if replicated else UNKNOWN_AFTER_S
 
@@ -112,7 +115,8 @@ def make_worker(
     crash: loop.CrashPoints = loop.no_crash,
 ) -> loop.Worker:
     """A settlement worker, joined to its group. Raises PartitionsError."""
-    partitions, cluster_id = partitions_of(cluster, environment)
+    metadata = _metadata(cluster)
+    partitions, cluster_id = _partitions_in(metadata, environment)
     layout = layout_of(environment, partitions, instance)
     shelf = BookShelf(cluster, environment, kafka.reader(), clock)
     return loop.Worker(
@@ -129,7 +133,7 @@ def make_worker(
             cluster_id=cluster_id,
             budget=budget or loop.Budget(),
             cache_bytes=cache_bytes,
-            unknown_after_s=unknown_after_s(cluster, layout.journal),
+            unknown_after_s=unknown_after_s(metadata, layout.journal),
         ),
         metrics,
         crash,
