@@ -170,7 +170,8 @@ def test_the_callback_of_litellm_needs_nothing_but_our_address(live: Live) -> No
     event = litellm(customer, "chatcmpl-1", cost=0.0028333333333333335, **tokens)
     answer = live.gateway.post("/api/v1/events", content=json.dumps(event), headers=STRUCTURED)
     assert (answer.status_code, answer.content) == (204, b"")
-    until(lambda: live.balances(customer)["USD"]["balance"] == "0.9935")
+    live.await_entry(customer, 2)
+    assert live.balances(customer)["USD"]["balance"] == "0.9935"
     entry = live.query.get(f"/v1/customers/{customer}/entries").json()["data"][0]["data"]
     assert entry["usage"]["quantities"] == {"input": 2000, "output": 400}
     assert entry["cost"] == "0.002833333333"

@@ -310,7 +310,7 @@ def test_grants_are_shown_in_the_order_they_are_spent(live: Live, browser: httpx
 def test_a_low_balance_an_empty_one_and_an_overdrawn_one_stand_out(
     live: Live, browser: httpx.Client
 ) -> None:
-    customer = live.customer()
+    customer = live.customer("overspender")
     sign_in(browser, live.key("read"))
     live.grant(customer, "credit", "36")
     live.terms(customer, thresholds={"credit": ["30", "20"]})
@@ -328,7 +328,7 @@ def test_a_low_balance_an_empty_one_and_an_overdrawn_one_stand_out(
     assert "Overdrawn by 12 credit. The next grant pays this first." in page.text
     assert page.live()["balance credit"] == "-12"
     assert f"balance {MINUS}12" in page.text
-    overview = Page(browser.get("/wallets", params={"find": customer[:-1]}))
+    overview = Page(browser.get("/wallets", params={"find": "overspender"}))
     assert "overdrawn" in overview.text
     live.grant(customer, "credit", "50")
     page = wallet_page(browser, customer)

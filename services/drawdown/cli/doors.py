@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, Self
 from urllib.parse import quote
@@ -10,12 +11,16 @@ from urllib.parse import quote
 import httpx
 
 from drawdown.cli.outcome import FAILED, UNREACHABLE, USAGE, CommandError
+from drawdown.cli.render import tell
 from drawdown.events.codec import RecordError, decode_any, encode
 
 TIMEOUT: Final = httpx.Timeout(35.0, connect=3.0)
 """Longer than a decision may be waited for."""
+PATIENCE_S: Final = 30.0
+"""How long a command goes on asking for a decision that none could be had for in time."""
 KEY_REFUSED: Final = (401, 403)
 NOT_NOW: Final = 503
+UNDECIDED: Final = "no_decision"
 
 
 class Door:
@@ -74,13 +79,22 @@ class Door:
             raise self._away(error) from None
 
     def _asked(self, method: str, path: str, **content: Any) -> httpx.Response:
-        try:
-            response = self._client.request(method, path, **content)
-        except httpx.HTTPError as error:
-            raise self._away(error) from None
-        if response.is_error:
-            raise self._refused(response)
-        return response
+        """What was answered. A question without a decision in time is asked again, as it says: it
+        has the same id, so it is decided once."""
+        until = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                response = self._client.request(method, path, **content)
+            except httpx.HTTPError as error:
+                raise self._away(error) from None
+            if not response.is_error:
+                return response
+            refused = self._refused(response)
+            undecided = refused.problem.get("code") == UNDECIDED
+            if not undecided or time.monotonic() > until:
+                raise refused
+            tell("no decision yet: asking again")
+            time.sleep(float(response.headers.get("Retry-After", "1")))
 
     def _away(self, error: httpx.HTTPError) -> CommandError:
         detail = str(error) or type(error).__name__
@@ -90,7 +104,7 @@ class Door:
             UNREACHABLE,
         )
 
-    def _refused(self, response: httpx.Response) -> CommandError:
+    def _refused(self, response: httpx.Response) -> ProblemError:
         """A problem (RFC 9457) as an error; `problem` has all of it."""
         try:
             problem = decode_any(response.content)
