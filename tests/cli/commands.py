@@ -155,7 +155,7 @@ class Drawdown:
         return until(there)
 
 
-def until(found: Callable[[], Any], limit_s: float = 10.0) -> Any:
+def until(found: Callable[[], Any], limit_s: float = 60.0) -> Any:
     """Wait for what is found to be something. Fails after `limit_s`."""
     deadline = time.monotonic() + limit_s
     while not (result := found()):

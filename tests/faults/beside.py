@@ -74,7 +74,9 @@ def orders(campaign: Campaign) -> None:
 
 def exact(campaign: Campaign, tests: tuple[str, ...]) -> None:
     """The property tests about numbers."""
-    code, said = run(campaign, "exact", "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests)
+    command = ("-m", "pytest", "-q", "-p", "no:cacheprovider")
+    # What the session we are part of was told (to choose tests, to share them) is not for this one.
+    code, said = run(campaign, "exact", *command, *tests, PYTEST_ADDOPTS="")
     last = said.strip().rpartition("\n")[2]
     campaign.faults[25] += 1
     campaign.counts["property_tests"] = last

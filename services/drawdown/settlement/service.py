@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import logging
 import signal
 import threading
@@ -39,6 +40,9 @@ log = logging.getLogger("drawdown.settlement")
 GROUP = "settlement"
 UNKNOWN_AFTER_S = 1.0
 UNKNOWN_AFTER_REPLICATED_S = 5.0
+END_S = 20.0
+"""An end that takes longer is forced, and where every thread stood is written to stderr: nothing is
+lost by it, and an orchestrator that has to kill (after 30 s in Kubernetes) tells nobody why."""
 
 
 class PartitionsError(Exception):
@@ -185,6 +189,7 @@ def run(config: Config, cluster: Cluster, stop: threading.Event | None = None) -
             schedule.close()
         worker.close()
         health.stop()
+        faulthandler.cancel_dump_traceback_later()
 
 
 def store_directory(config: Config) -> Path:
@@ -200,5 +205,10 @@ def _stores(directory: Path, snapshots: Snapshots | None) -> RocksStores:
 def _stop_on_signals(stop: Callable[[], None]) -> None:
     if threading.current_thread() is not threading.main_thread():
         return
+
+    def told(*_: object) -> None:
+        stop()
+        faulthandler.dump_traceback_later(END_S, exit=True)
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop())
+        signal.signal(number, told)
