@@ -25,6 +25,7 @@ from schemathesis.checks import (
 )
 from tests.fuzz.bounds import fuzzed
 from tests.fuzz.poison import corpus
+from tests.support.brokers import FEW_CORES
 from tests.web.live import LIMIT_S, Live, bearer, live
 from tests.web.test_openapi import document_of, doors
 
@@ -53,7 +54,7 @@ DOORS = [
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     """Services of our own: what is made here is for nobody else to find among theirs."""
     with (
-        LocalKafka(tmp_path_factory.mktemp("kafka")) as broker,
+        LocalKafka(tmp_path_factory.mktemp("kafka"), jvm_args=FEW_CORES) as broker,
         live(broker, tmp_path_factory.mktemp("live"), "fuzz") as everything,
     ):
         everything.grant("ada", "USD", "1000000")

@@ -22,6 +22,7 @@ import pytest
 from confluent_kafka import OFFSET_BEGINNING, TopicPartition
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
+from tests.support.brokers import FEW_CORES
 
 from drawdown import topics
 from drawdown.access import new_key, new_token, write_setting
@@ -265,7 +266,7 @@ def shared(config: pytest.Config, directory: Callable[[str], Path]) -> Live:
     if LIVE not in config.stash:
         stack = ExitStack()
         config.add_cleanup(stack.close)
-        broker = stack.enter_context(LocalKafka(directory("kafka")))
+        broker = stack.enter_context(LocalKafka(directory("kafka"), jvm_args=FEW_CORES))
         config.stash[LIVE] = stack.enter_context(live(broker, directory("live")))
     return config.stash[LIVE]
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from tests.stream.contract.kafka_world import KafkaWorld
 from tests.stream.contract.world import MemoryWorld, World
+from tests.support.brokers import FEW_CORES
 
 from drawdown.broker.local import LocalKafka
 
@@ -31,7 +32,7 @@ _shared = pytest.StashKey[dict[str, "Future[None]"]]()
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalKafka]:
     """One broker for the whole suite."""
     home = tmp_path_factory.mktemp("kafka")
-    with LocalKafka(home, server_properties=SERVER_PROPERTIES) as kafka:
+    with LocalKafka(home, server_properties=SERVER_PROPERTIES, jvm_args=FEW_CORES) as kafka:
         yield kafka
 
 
