@@ -9,6 +9,7 @@ from pathlib import Path
 BENCHMARKS = {
     "throughput": "usage events per second of one settlement process, lag, memory",
     "authorize": "milliseconds to a durable allow with a hold, over Kafka and through the gateway",
+    "midnight": "milliseconds to an allow while a million grants reset at one instant",
     "recovery": "seconds from a kill, a restart or an empty store to the next decision",
     "replay": "entries a second of one process: rebuilding rows, and deciding everything again",
     "ledger": "microseconds per decision, pure, without Kafka",

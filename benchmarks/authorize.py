@@ -37,9 +37,8 @@ from confluent_kafka.admin import NewTopic
 from benchmarks import echo, peers
 from benchmarks.load import customer
 from benchmarks.machine import machine
-from benchmarks.world import ENVIRONMENT, PARTITIONS, BenchmarkError, World
+from benchmarks.world import ENVIRONMENT, PARTITIONS, BenchmarkError, World, measured, say
 from drawdown.access import new_key, write_setting
-from drawdown.broker.errors import BrokerError
 from drawdown.demo.watch import quantile_ms
 from drawdown.events.catalogue import COMMANDS, DECISIONS
 
@@ -68,17 +67,7 @@ def main(arguments: list[str]) -> int:
     )
     parser.add_argument("--json", action="store_true")
     told = parser.parse_args(arguments)
-    try:
-        with World(say) as world:
-            result = Bench(world, told).run()
-    except (BenchmarkError, BrokerError, subprocess.CalledProcessError) as error:
-        say(f"error: {error}")
-        return 1
-    for name, value in result.items():
-        say(f"{name:<28}{value}")
-    if told.json:
-        print(json.dumps(result))
-    return 0
+    return measured(lambda world: Bench(world, told).run(), as_json=told.json)
 
 
 class Measured:
@@ -181,12 +170,12 @@ class Bench:
                 for name, where in sockets.items():
                     more = ("--socket", str(where))
                     found[name].append(self._measured(name, told.rate, *more, what=""))
-        for name, measured in found.items():
+        for name, runs in found.items():
             result[name] = {
-                "p50_ms": median(m.p50 for m in measured[1:]),
-                "p99_ms": median(m.p99 for m in measured[1:]),
+                "p50_ms": median(m.p50 for m in runs[1:]),
+                "p99_ms": median(m.p99 for m in runs[1:]),
                 "rate": told.rate,
-                "lost": sum(m.lost for m in measured[1:]),
+                "lost": sum(m.lost for m in runs[1:]),
             }
         return result
 
@@ -288,8 +277,3 @@ def load(world: World, what: str, *arguments: str) -> subprocess.Popen[bytes]:
 
 def median(values: Any) -> float:
     return round(float(statistics.median(values)), 2)
-
-
-def say(line: str) -> None:
-    """Progress goes to standard error."""
-    print(line, file=sys.stderr, flush=True)

@@ -78,14 +78,16 @@ def now_text() -> str:
     return timestamp_text(datetime.now(UTC))
 
 
-def grants(sender: Sender, first: int, last: int) -> None:
-    """A grant of 1,000 USD for each customer from `first` up to `last`."""
+def grants(sender: Sender, first: int, last: int, reset_at: str) -> None:
+    """A grant of 1,000 USD for each customer from `first` up to `last`; with `reset_at`, one that
+    comes again whole at that instant and every day after."""
     topic, now = ENVIRONMENT.topic(COMMANDS), now_text()
+    again = f',"recurrence":{{"every":"day","anchor":"{reset_at}","cycles":9}}' if reset_at else ""
     for number in range(first, last):
         name = customer(number)
         value = (
             f'{{"type":"grant","id":"g-{name}","customer":"{name}","time":"{now}",'
-            f'"asset":"USD","amount":"1000"}}'
+            f'"asset":"USD","amount":"1000"{again}}}'
         )
         sender.put(topic, name, value.encode())
     sender.producer.flush(120)
@@ -178,10 +180,11 @@ def main() -> int:
     parser.add_argument("--metrics", default="")
     parser.add_argument("--times", type=Path)
     parser.add_argument("--source", default="bench")
+    parser.add_argument("--reset-at", default="", help="grants come again whole from then on")
     told = parser.parse_args()
     sender = Sender(told.bootstrap, told.source)
     if told.what == "grants":
-        grants(sender, told.first, told.customers)
+        grants(sender, told.first, told.customers, told.reset_at)
     elif told.what == "flat":
         flat(sender, told.customers, told.seconds, lag_from(told.metrics, sender))
     elif told.what == "steady":

@@ -33,9 +33,8 @@ from confluent_kafka import TopicPartition
 
 from benchmarks.load import customer, now_text
 from benchmarks.machine import machine
-from benchmarks.throughput import Wallets, say, settled, start_load
-from benchmarks.world import ENVIRONMENT, PARTITIONS, BenchmarkError, World
-from drawdown.broker.errors import BrokerError
+from benchmarks.throughput import Wallets, settled, start_load
+from benchmarks.world import ENVIRONMENT, PARTITIONS, BenchmarkError, World, measured, say
 from drawdown.events.catalogue import BALANCE_CHANGES, COMMANDS, USAGE_EVENTS
 from drawdown.stream import kafka
 from drawdown.stream.partition import partition_of
@@ -53,17 +52,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--rate", type=int, default=1_000, help="events a second while killed")
     parser.add_argument("--json", action="store_true")
     told = parser.parse_args(arguments)
-    try:
-        with World(say) as world:
-            result = run(world, told)
-    except (BenchmarkError, BrokerError, subprocess.CalledProcessError) as error:
-        say(f"error: {error}")
-        return 1
-    for name, value in result.items():
-        say(f"{name:<28}{value}")
-    if told.json:
-        print(json.dumps(result))
-    return 0
+    return measured(lambda world: run(world, told), as_json=told.json)
 
 
 def run(world: World, told: argparse.Namespace) -> dict[str, Any]:
@@ -119,9 +108,9 @@ def run(world: World, told: argparse.Namespace) -> dict[str, Any]:
 
     if importlib.util.find_spec("benchmarks.replay") is not None:
         replay = importlib.import_module("benchmarks.replay")
-        measured = replay.measure(world)
+        replayed = replay.measure(world)
         wanted = ("fold_entries_per_second", "verify_entries_per_second", "mismatches")
-        result |= {name: measured[name] for name in wanted}
+        result |= {name: replayed[name] for name in wanted}
     return result
 
 

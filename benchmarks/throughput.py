@@ -13,7 +13,6 @@ nothing.
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import sys
 import time
@@ -24,8 +23,7 @@ from typing import Any
 from confluent_kafka import TopicPartition
 
 from benchmarks.machine import machine
-from benchmarks.world import ENVIRONMENT, PARTITIONS, BenchmarkError, World
-from drawdown.broker.errors import BrokerError
+from benchmarks.world import ENVIRONMENT, PARTITIONS, World, measured, say
 from drawdown.demo.watch import quantile_ms
 from drawdown.events.catalogue import BALANCES
 from drawdown.stream import kafka
@@ -42,17 +40,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--warm-up", type=float, default=15, help="seconds, for the JVM")
     parser.add_argument("--json", action="store_true")
     told = parser.parse_args(arguments)
-    try:
-        with World(say) as world:
-            result = run(world, told)
-    except (BenchmarkError, BrokerError, subprocess.CalledProcessError) as error:
-        say(f"error: {error}")
-        return 1
-    for name, value in result.items():
-        say(f"{name:<28}{value}")
-    if told.json:
-        print(json.dumps(result))
-    return 0
+    return measured(lambda world: run(world, told), as_json=told.json)
 
 
 def run(world: World, told: argparse.Namespace) -> dict[str, Any]:
@@ -216,8 +204,3 @@ def bare(world: World, seconds: float) -> float:
         check=True,
     )
     return float(done.stdout)
-
-
-def say(line: str) -> None:
-    """Progress goes to standard error."""
-    print(line, file=sys.stderr, flush=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
 from drawdown import topics
+from drawdown.broker.errors import BrokerError
 from drawdown.broker.local import LocalKafka
 from drawdown.broker.ports import HeldPorts
 from drawdown.cli.local import READY, health
@@ -31,6 +33,27 @@ PARTITIONS = 4
 
 class BenchmarkError(Exception):
     """The benchmark cannot go on; one line."""
+
+
+def say(line: str) -> None:
+    """Progress goes to standard error."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def measured(run: Callable[[World], dict[str, Any]], *, as_json: bool) -> int:
+    """Run it in a world of its own and say what came of it, the last line with `as_json` as one
+    object; returns the exit code: 1 where it could not go on, or found a mismatch."""
+    try:
+        with World(say) as world:
+            result = run(world)
+    except (BenchmarkError, BrokerError, subprocess.CalledProcessError) as error:
+        say(f"error: {error}")
+        return 1
+    for name, value in result.items():
+        say(f"{name:<28}{value}")
+    if as_json:
+        print(json.dumps(result))
+    return 1 if result.get("mismatches") else 0
 
 
 class World:
