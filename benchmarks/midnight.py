@@ -5,8 +5,8 @@
 `--customers` wallets each have a grant that comes again whole at one instant, `--lead` seconds
 after the benchmark begins. Authorizations with holds arrive at `--rate` a second, open-loop, before
 the instant and from it until every reset is in the journal: two entries for each, what lapses and
-the grant of the next cycle. `p99_ratio` is p99 meanwhile to p99 before, with the settlement process,
-the broker and the load on this machine.
+the grant of the next cycle. `p99_ratio` is p99 meanwhile to p99 before; settlement, broker and load
+share this machine.
 """
 
 from __future__ import annotations
