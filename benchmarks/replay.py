@@ -11,14 +11,11 @@ decisions and dead letters, decides every cause and compares. `mismatches` is wh
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 from typing import Any
 
 from benchmarks.machine import machine
 from benchmarks.throughput import Wallets, start_load
-from benchmarks.world import ENVIRONMENT, BenchmarkError, World
-from drawdown.broker.errors import BrokerError
+from benchmarks.world import ENVIRONMENT, World, measured, say
 from drawdown.replay import whole
 from drawdown.stream.loop import settle_down
 
@@ -30,20 +27,14 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--customers", type=int, default=20_000)
     parser.add_argument("--json", action="store_true")
     told = parser.parse_args(arguments)
-    try:
-        with World(say) as world:
-            world.start("settlement")
-            fill(world, told.customers, told.events)
-            world.stop("settlement")
-            result = {"machine": machine(), **measure(world)}
-    except (BenchmarkError, BrokerError) as error:
-        say(f"error: {error}")
-        return 1
-    for name, value in result.items():
-        say(f"{name:<28}{value}")
-    if told.json:
-        print(json.dumps(result))
-    return 1 if result["mismatches"] else 0
+
+    def run(world: World) -> dict[str, Any]:
+        world.start("settlement")
+        fill(world, told.customers, told.events)
+        world.stop("settlement")
+        return {"machine": machine(), **measure(world)}
+
+    return measured(run, as_json=told.json)
 
 
 def fill(world: World, customers: int, events: int) -> None:
@@ -77,8 +68,3 @@ def measure(world: World) -> dict[str, Any]:
         "entries_decided_again": verified.counts.decided_again,
         "replay_rss_mb": max(one.rss_mb for one in partitions),
     }
-
-
-def say(line: str) -> None:
-    """A line of progress."""
-    print(line, file=sys.stderr, flush=True)
