@@ -16,8 +16,8 @@ from drawdown.events.catalogue import BALANCE_CHANGES, BALANCES
 from drawdown.replay import whole
 from drawdown.replay.balance import wallet_at
 from drawdown.replay.live_store import LiveStore
-from drawdown.replay.log import LogError
 from drawdown.settlement.service import partitions_of
+from drawdown.stream.partition_log import LogError
 from drawdown.stream.store import Owner, RocksStores, StoreUnusableError
 
 

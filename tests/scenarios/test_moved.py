@@ -6,7 +6,6 @@ import time
 from pathlib import Path
 
 import pytest
-from confluent_kafka import OFFSET_BEGINNING
 from tests.scenarios.reckoning import Load
 from tests.scenarios.world import World, _now, seed, until
 
@@ -24,6 +23,7 @@ from drawdown.events.catalogue import (
 from drawdown.settlement import backup
 from drawdown.settlement.backup import BackupError
 from drawdown.stream.kafka import KafkaCluster
+from drawdown.stream.partition_log import Ends, PartitionLog
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
@@ -34,19 +34,18 @@ def records(
     broker: LocalKafka, environment: Environment, topic: Topic
 ) -> list[list[tuple[bytes | None, bytes | None]]]:
     """Keys and values of each partition, in order."""
-    return [
-        [
-            (message.key(), message.value())
-            for message in backup._read(
-                KafkaCluster(broker.bootstrap),
-                environment.topic(topic),
-                number,
-                OFFSET_BEGINNING,
-                1 << 60,
-            )
+    cluster, name = KafkaCluster(broker.bootstrap), environment.topic(topic)
+    ends = Ends(cluster)
+    try:
+        return [
+            [
+                (message.key(), message.value())
+                for message in PartitionLog(cluster, name, number, *ends.bounds(name, number))
+            ]
+            for number in range(PARTITIONS if topic.by_customer else 1)
         ]
-        for number in range(PARTITIONS if topic.by_customer else 1)
-    ]
+    finally:
+        ends.close()
 
 
 def no_word(line: str) -> None:

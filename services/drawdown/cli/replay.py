@@ -19,11 +19,11 @@ from drawdown.cli.outcome import FAILED, USAGE, CommandError
 from drawdown.cli.render import Json, Quiet, counted, show, show_json, show_table, tell
 from drawdown.replay import whole
 from drawdown.replay.differences import Difference
-from drawdown.replay.log import LogError
 from drawdown.replay.processes import PartitionError
 from drawdown.replay.rebuild import TooManyError
 from drawdown.settlement.service import PartitionsError, partitions_of
 from drawdown.stream.kafka import KafkaCluster
+from drawdown.stream.partition_log import LogError
 
 app = typer.Typer(rich_markup_mode=None)
 

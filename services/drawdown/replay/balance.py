@@ -13,10 +13,10 @@ from drawdown.ledger.evolve import BrokenInvariantError, evolve
 from drawdown.ledger.journal import unseal
 from drawdown.ledger.rows import Row
 from drawdown.ledger.values import Hold, Wallet
-from drawdown.replay.log import Ends, LogError, PartitionLog
 from drawdown.replay.rebuild import unreadable
 from drawdown.settlement.service import partitions_of
 from drawdown.stream.partition import partition_of
+from drawdown.stream.partition_log import Ends, LogError, PartitionLog
 from drawdown.stream.ports import Cluster
 
 

@@ -12,8 +12,8 @@ from typing import Final
 
 from drawdown.events.catalogue import PRICE_BOOK, Environment
 from drawdown.ledger.book import Books
-from drawdown.replay.log import Ends, PartitionLog
 from drawdown.settlement.books import CONFIRMED_S_MAX, BookReader
+from drawdown.stream.partition_log import Ends, PartitionLog
 from drawdown.stream.ports import Cluster
 
 UNKNOWN_MS: Final = int(CONFIRMED_S_MAX * 1000)

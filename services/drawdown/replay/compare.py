@@ -8,8 +8,8 @@ from typing import Any, Final
 from drawdown.ledger.rows import row_of
 from drawdown.ledger.values import Wallet
 from drawdown.replay.differences import Difference, first_gap
-from drawdown.replay.log import PartitionLog
 from drawdown.replay.rebuild import customer_of, text_of
+from drawdown.stream.partition_log import PartitionLog
 from drawdown.stream.store import Changes, Positions, Store
 
 BATCH: Final = 5_000

@@ -8,11 +8,11 @@ from typing import Any, Final
 import msgspec
 
 from drawdown.events.codec import RecordError
-from drawdown.replay.log import PartitionLog
 from drawdown.settlement.application import Settlement
 from drawdown.stream.application import Item, Record
 from drawdown.stream.outbox import FORWARDED
 from drawdown.stream.partition import partition_of
+from drawdown.stream.partition_log import PartitionLog
 from drawdown.stream.view import PartitionView
 
 CHUNK: Final = 256

@@ -15,10 +15,10 @@ from typing import Any, Final, TypeVar
 from confluent_kafka import KafkaError, KafkaException
 
 from drawdown.replay.job import Job, Progress
-from drawdown.replay.log import LogError
 from drawdown.replay.rebuild import TooManyError
 from drawdown.stream.kafka import KafkaCluster, overrides_from
 from drawdown.stream.loop import settle_down
+from drawdown.stream.partition_log import LogError
 from drawdown.stream.ports import Cluster
 
 T = TypeVar("T")

@@ -16,8 +16,8 @@ from confluent_kafka import Message
 from drawdown.events.codec import RecordError, decode_decision
 from drawdown.events.deadletters import HEADER_PREFIX
 from drawdown.events.decisions import Decision
-from drawdown.replay.log import PartitionLog
 from drawdown.settlement.application import TOPICS
+from drawdown.stream.partition_log import PartitionLog
 
 AHEAD_MAX: Final = 50_000
 """How many are read ahead at most in search of one: what is not among them is not there."""

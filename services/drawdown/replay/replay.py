@@ -19,8 +19,8 @@ from drawdown.replay import compare
 from drawdown.replay.differences import Difference, Differences
 from drawdown.replay.job import TELL_EVERY, Job, Progress, rss_mb
 from drawdown.replay.live_store import LiveStore, paths_of
-from drawdown.replay.log import Ends, PartitionLog
 from drawdown.replay.rebuild import Rebuilt, customer_of, text_of
+from drawdown.stream.partition_log import Ends, PartitionLog
 from drawdown.stream.ports import Cluster
 from drawdown.stream.store import Owner, Store, StoreUnusableError
 

@@ -40,7 +40,6 @@ from drawdown.replay.commands_again import CommandsAgain
 from drawdown.replay.differences import Difference, Differences
 from drawdown.replay.inputs import Incoming, Input
 from drawdown.replay.job import TELL_EVERY, Job, Progress, rss_mb
-from drawdown.replay.log import ANSWER_S, Ends, PartitionLog
 from drawdown.replay.rebuild import CACHE_BYTES, COMMIT_EVERY, Causes, text_of, unreadable
 from drawdown.replay.recorded import (
     Ahead,
@@ -56,6 +55,7 @@ from drawdown.settlement.service import GROUP
 from drawdown.stream import kafka
 from drawdown.stream.application import COMMANDS, USAGE, Lag
 from drawdown.stream.identities import of_another_cluster
+from drawdown.stream.partition_log import ANSWER_S, Ends, PartitionLog
 from drawdown.stream.ports import Cluster
 from drawdown.stream.store import Positions
 from drawdown.stream.view import PartitionView, RowCache
