@@ -9,7 +9,8 @@ from tests.support.desk import ENVIRONMENT, Desk, Settler
 
 from drawdown.events.catalogue import BALANCE_CHANGES, BALANCES, COMMANDS, USAGE_EVENTS
 from drawdown.stream.memory import KilledError
-from drawdown.stream.store import MemoryStores, Positions, RocksStores, Stores
+from drawdown.stream.partition import partition_of
+from drawdown.stream.store import MemoryStores, Positions, RocksStores, Stores, StoreUnusableError
 
 POINTS = ("produced", "offsets-sent", "committed", "stored")
 
@@ -263,3 +264,35 @@ def test_a_store_found_damaged_while_it_is_served_is_rebuilt(tmp_path: Path) -> 
     assert stored(settler) == published(desk)
     assert list(tmp_path.glob("*.unusable-1"))
     settler.worker.close()
+
+
+@pytest.mark.parametrize("call", ["write", "due", "forget"])
+def test_a_store_found_damaged_when_it_is_written_is_rebuilt_and_the_others_go_on(
+    call: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = Desk(partitions=2)
+    stores = MemoryStores()
+    settler = desk.start("0", stores)
+    for customer in ("acme", "bolt"):
+        desk.grant(customer, "10")
+    desk.settle()
+    home, other = (partition_of(customer.encode(), 2) for customer in ("acme", "bolt"))
+    assert home != other
+    damaged, whole = settler.worker.stores[home], settler.worker.stores[other]
+
+    def refused(*_: object) -> None:
+        raise StoreUnusableError("Corruption: block checksum mismatch")
+
+    monkeypatch.setattr(damaged, call, refused)
+    desk.pass_time(7_000)  # generations of identities are looked through again
+    for customer in ("acme", "bolt"):
+        desk.use(customer, input=500_000)
+        desk.authorize(customer, require="hold", estimate={"amount": "1"})  # has a timer
+    desk.settle()
+    assert stores.set_aside_count == 1
+    assert settler.worker.stopped == {}
+    assert settler.worker.serving == {0, 1}
+    assert settler.worker.stores[other] is whole
+    assert {desk.balance(customer) for customer in ("acme", "bolt")} == {"8"}
+    assert stored(settler) == published(desk)
+    assert desk.wrongs() == []

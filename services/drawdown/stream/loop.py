@@ -268,7 +268,11 @@ class Worker:
 
     def _recovered(self, partition: int, view: PartitionView, starts: dict[str, int]) -> None:
         self._views[partition] = view
-        self._look_at_timers(partition, view)
+        try:
+            self._look_at_timers(partition, view)
+        except StoreUnusableError as error:
+            self._rebuild(partition, error)
+            return
         self._lease.serve(partition, starts)
         self._recoveries.restore_identities(partition, view.store, starts)
         log.info("partition %d: serving, from %s", partition, starts)
@@ -300,8 +304,8 @@ class Worker:
         self._cache.clear()
 
     def _rebuild(self, partition: int, error: StoreUnusableError) -> _DroppedError:
-        """A store proved damaged when it was read: another one is made of the journal. Returns what
-        ends the turn."""
+        """A store proved damaged when it was read or written: another one is made of the journal,
+        and the other partitions go on. Returns what ends a turn that is not committed yet."""
         view = self._views.pop(partition)
         view.drop()
         self._lease.rest(partition)
@@ -835,40 +839,52 @@ class Worker:
             state.next_offset = next_offset
             state.decided_at_ms = turn.decided_at[name, partition]
         for partition in turn.partitions:
-            view = self._views[partition]
-            if not view.touched:
-                continue
-            before = view.store.positions
-            journal = turn.outbox.journal_next.get(partition)
-            inputs = dict(before.inputs)
-            for name in (USAGE, COMMANDS):
-                if (name, partition) in turn.next_offsets:
-                    inputs[name] = turn.next_offsets[name, partition]
-            newest = max(
-                (at for (_, number), at in turn.decided_at.items() if number == partition),
-                default=now_ms,
-            )
-            timers_changed = view.commit(
-                turn.sealed.get(partition, {}),
-                msgspec.structs.replace(
-                    before, journal=before.journal if journal is None else journal, inputs=inputs
-                ),
-                newest,
-            )
-            if timers_changed:
-                self._look_at_timers(partition, view)
+            try:
+                self._store(turn, partition, now_ms)
+            except StoreUnusableError as error:
+                # What is committed is in the journal, of which the store is made anew.
+                self._rebuild(partition, error)
         self._crash("stored")
         if turn.decided_at and started >= self._forget_at_s:
             self._forget_at_s = started + FORGET_EVERY_S
             # By what is decided: a backlog repeats what was young then. And by the earlier of both
             # clocks: one that is ahead would forget what may come again.
             known_ms = min(now_ms, *turn.decided_at.values())
-            for partition, view in self._views.items():
+            for partition, view in list(self._views.items()):
                 decided_ms = min(known_ms, self._decided_to(partition, now_ms))
-                view.store.forget(decided_ms - self._config.identities_ms)
+                try:
+                    view.store.forget(decided_ms - self._config.identities_ms)
+                except StoreUnusableError as error:
+                    self._rebuild(partition, error)
         ended = self._clock.monotonic()
         turn.stage("store", ended - started)
         self._count(turn, now_ms, ended)
+
+    def _store(self, turn: _Turn, partition: int, now_ms: int) -> None:
+        """Write what was committed of a partition to its store, with the position that says so.
+        Raises StoreUnusableError."""
+        view = self._views[partition]
+        if not view.touched:
+            return
+        before = view.store.positions
+        journal = turn.outbox.journal_next.get(partition)
+        inputs = dict(before.inputs)
+        for name in (USAGE, COMMANDS):
+            if (name, partition) in turn.next_offsets:
+                inputs[name] = turn.next_offsets[name, partition]
+        newest = max(
+            (at for (_, number), at in turn.decided_at.items() if number == partition),
+            default=now_ms,
+        )
+        timers_changed = view.commit(
+            turn.sealed.get(partition, {}),
+            msgspec.structs.replace(
+                before, journal=before.journal if journal is None else journal, inputs=inputs
+            ),
+            newest,
+        )
+        if timers_changed:
+            self._look_at_timers(partition, view)
 
     def _decided_to(self, partition: int, now_ms: int) -> int:
         """The append time up to which nothing stands undecided, as far as known."""

@@ -463,7 +463,8 @@ class RocksStore:
     def forget(self, before_ms: int) -> None:
         for generation in [g for g in self._generations if (g + 1) * GENERATION_MS <= before_ms]:
             del self._generations[generation]
-            self._db.drop_column_family(f"{IDENTITIES}{generation}")
+            with _finding_damage():
+                self._db.drop_column_family(f"{IDENTITIES}{generation}")
 
     def close(self) -> None:
         # rocksdict keeps the LOCK while any handle lives: all of them go first.
