@@ -184,18 +184,22 @@ class Settings:
     def _take(self, key: bytes, value: bytes | None) -> None:
         kind, _, setting_id = key.decode("utf-8", "replace").partition(KEY_SEPARATOR)
         if value is None:
-            settings: dict[str, Any] = self._keys if kind == "api_key" else self._tokens
-            settings.pop(setting_id, None)
+            settings: dict[str, dict[str, Any]]
+            settings = {"api_key": self._keys, "customer_token": self._tokens}
+            settings.get(kind, {}).pop(setting_id, None)
             return
         try:
             setting = decode_setting(value)
         except RecordError as error:
             log.error("settings: %s %s is unreadable: %s", kind, setting_id, error)
             return
-        if kind_of(setting) == "api_key":
-            self._keys[setting_id] = cast(ApiKey, setting)
-        else:
-            self._tokens[setting_id] = cast(CustomerToken, setting)
+        match kind_of(setting):
+            case "api_key":
+                self._keys[setting_id] = cast(ApiKey, setting)
+            case "customer_token":
+                self._tokens[setting_id] = cast(CustomerToken, setting)
+            case _:  # says nothing of who may do what
+                pass
 
 
 def read_settings(cluster: Cluster, environment: Environment, timeout_s: float = 10.0) -> Settings:

@@ -72,7 +72,7 @@ from drawdown.events.pricebook import (
 )
 from drawdown.events.reasons import MEANINGS
 from drawdown.events.rows import HoldRow, ReversedRow, RunningRow, SeenRow, WalletRow
-from drawdown.events.settings import ApiKey, CustomerToken
+from drawdown.events.settings import ApiKey, CustomerToken, Restore
 from drawdown.events.structs import UNION_TAGS
 from drawdown.events.usage import UsageEvent
 from drawdown.gateway.app import create_app as gateway_app
@@ -105,7 +105,7 @@ RECORDS: Final[Mapping[Topic, Mapping[str, type[BaseModel]]]] = {
         "rate": RateRecord,
         "commit": CommitRecord,
     },
-    SETTINGS: {"api-key": ApiKey, "customer-token": CustomerToken},
+    SETTINGS: {"api-key": ApiKey, "customer-token": CustomerToken, "restore": Restore},
     BALANCE_CHANGES: {"entry": Entry},
     BALANCES: {
         "wallet": WalletRow,

@@ -9,9 +9,19 @@ import msgspec
 import pytest
 from tests.support.desk import ENVIRONMENT, Desk
 
-from drawdown.events.catalogue import BALANCE_CHANGES, BALANCES, COMMANDS, USAGE_EVENTS
+from drawdown.config import load
+from drawdown.events.catalogue import (
+    BALANCE_CHANGES,
+    BALANCES,
+    COMMANDS,
+    SETTINGS,
+    TOPICS,
+    USAGE_EVENTS,
+)
 from drawdown.settlement import backup
 from drawdown.settlement.backup import BackupError
+from drawdown.settlement.restoring import HalfWrittenError, require_whole
+from drawdown.settlement.service import run
 from drawdown.stream.identities import ORIGIN
 from drawdown.stream.store import MemoryStores
 
@@ -163,3 +173,67 @@ def test_causes_on_another_cluster_are_not_compared_with_offsets_here() -> None:
         new.settle()
         assert settler.worker.stopped == {}
     assert new.balance("acme") == "-11"
+
+
+def emptied(desk: Desk) -> Desk:
+    """Another cluster, with the topics and nothing on them: not even a price book."""
+    other = Desk(partitions=desk.partitions)
+    for topic in TOPICS:
+        name = ENVIRONMENT.topic(topic)
+        other.cluster.delete_topic(name)
+        partitions = other.partitions if topic.by_customer else 1
+        other.cluster.create_topic(name, partitions, topic.config(ENVIRONMENT))
+    return other
+
+
+def test_settlement_does_not_start_where_a_restore_died(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, _ = created(desk, tmp_path)
+    other = emptied(desk)
+    cluster: Any = other.cluster
+    records = backup._records
+
+    def dies(url: str, part: backup.Part) -> Any:
+        if part.topic == BALANCES.name:
+            raise KeyboardInterrupt
+        return records(url, part)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(backup, "verify", lambda *_: None)
+        patched.setattr(backup, "_records", dies)
+        with pytest.raises(KeyboardInterrupt):
+            backup.restore(cluster, ENVIRONMENT, url, told=no_word)
+    with pytest.raises(HalfWrittenError, match=r"did not end.* delete its topics"):
+        run(load(environment="test", home=tmp_path), cluster)
+    assert not (tmp_path / "stores").exists()
+    with pytest.raises(BackupError, match="half written"):
+        backup.create(cluster, ENVIRONMENT, str(tmp_path / "b"), history=False, told=no_word)
+    with pytest.raises(BackupError, match="is not empty"):
+        backup.restore(cluster, ENVIRONMENT, url, told=no_word)
+
+    whole: Any = emptied(desk)
+
+    def set_offsets(*_: object) -> None:
+        for name in (USAGE_EVENTS, COMMANDS):  # the log in memory has no admin for it
+            for number in range(2):
+                group = whole.cluster._broker.group(whole.group)
+                group.offsets[ENVIRONMENT.topic(name), number] = 0
+
+    monkeypatch.setattr(backup, "_set_offsets", set_offsets)
+    backup.restore(whole.cluster, ENVIRONMENT, url, told=no_word)
+    require_whole(whole.cluster, ENVIRONMENT)
+    settler = whole.start()
+    whole.settle()
+    assert (whole.balance("acme"), whole.balance("bolt")) == ("8", "9")
+    settler.kill()
+    whole.pass_time(20)
+    again = str(tmp_path / "again")
+    copied = backup.create(whole.cluster, ENVIRONMENT, again, history=False, told=no_word)
+    assert [part.records for part in copied.parts if part.topic == SETTINGS.name] == [0]
+
+
+def test_an_environment_with_settings_of_its_own_is_whole(desk: Desk) -> None:
+    require_whole(desk.cluster, ENVIRONMENT)
+    desk.produce(SETTINGS, b"probe\x1fdoctor", None, partition=0)
+    require_whole(desk.cluster, ENVIRONMENT)

@@ -37,14 +37,16 @@ def settlement() -> None:
     Decides usage and commands of the partitions it owns. Run as many as there are partitions, each
     with its own DRAWDOWN_INSTANCE, which it keeps over restarts.
     """
+    from drawdown.settlement.restoring import HalfWrittenError
     from drawdown.settlement.service import PartitionsError, run
     from drawdown.stream.loop import FencedError
+    from drawdown.stream.partition_log import LogError
 
     def serve(config: Config, cluster: KafkaCluster) -> None:
         _refuse_made_up_times(config, cluster)
         try:
             run(config, cluster)
-        except PartitionsError as error:
+        except (PartitionsError, HalfWrittenError, LogError) as error:
             raise CommandError(str(error)) from None
         except FencedError as error:
             raise CommandError(

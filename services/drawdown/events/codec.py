@@ -35,7 +35,7 @@ from drawdown.events.rows import (
     SeenRow,
     WalletRow,
 )
-from drawdown.events.settings import AnySetting, ApiKey, CustomerToken
+from drawdown.events.settings import AnySetting, ApiKey, CustomerToken, Restore
 from drawdown.events.structs import struct_of, union_of
 from drawdown.events.usage import UsageEvent
 
@@ -44,7 +44,7 @@ RECORD_BYTES_MAX: Final = 1 << 20
 
 Command = EveryCommand
 BookRecord = AssetRecord | MeterRecord | RateRecord | CommitRecord
-Setting = ApiKey | CustomerToken
+Setting = ApiKey | CustomerToken | Restore
 
 
 class RecordError(ValueError):

@@ -32,4 +32,14 @@ class CustomerToken(Record):
     expires_at: Timestamp
 
 
-AnySetting = Annotated[ApiKey | CustomerToken, Field(discriminator="kind")]
+class Restore(Record):
+    """A restore into this environment has begun. Its tombstone says that it ended; until then the
+    environment is half written, and settlement does not start there."""
+
+    kind: Literal["restore"] = "restore"
+    id: Identifier
+    origin: DimensionValue = Field(description="Cluster and environment of the backup")
+    begun_at: Timestamp
+
+
+AnySetting = Annotated[ApiKey | CustomerToken | Restore, Field(discriminator="kind")]

@@ -3,7 +3,8 @@
 What is copied is what is the truth, and what cannot be made from it: the journal, `balances`,
 price books, settings, and of both inputs what was not decided yet; the rest (`decisions`, dead
 letters, notices) if asked for. Settlement is stopped meanwhile, so that all of it is of one moment.
-A restore writes into topics that are empty, and only after every byte was compared.
+A restore writes into topics that are empty, and only after every byte was compared; while it
+writes, a mark says so (`settlement.restoring`), and settlement does not start on half of it.
 
 What is not the same over there, and what follows:
 
@@ -28,7 +29,6 @@ from typing import Any, Final
 import fsspec
 import msgspec
 from confluent_kafka import (
-    OFFSET_BEGINNING,
     ConsumerGroupTopicPartitions,
     KafkaError,
     KafkaException,
@@ -37,6 +37,7 @@ from confluent_kafka import (
 )
 
 from drawdown import topics
+from drawdown.access import AccessError
 from drawdown.events.catalogue import (
     BALANCE_CHANGES,
     BALANCES,
@@ -50,11 +51,13 @@ from drawdown.events.catalogue import (
     USAGE_EVENTS,
     Environment,
 )
+from drawdown.settlement import restoring
 from drawdown.settlement.service import layout_of, partitions_of
 from drawdown.stream import kafka
 from drawdown.stream.blocks import DamagedError, File, Hashed, checked
 from drawdown.stream.identities import ORIGIN
 from drawdown.stream.kafka import KafkaCluster
+from drawdown.stream.partition_log import LogError, PartitionLog
 from drawdown.stream.reading import Reader, passing
 
 VERSION: Final = 1
@@ -124,6 +127,10 @@ def create(
     if fs.exists(f"{root}/{MANIFEST}"):
         raise BackupError(f"{url}: there is a backup already: give another place")
     _require_stopped(cluster, environment)
+    try:
+        restoring.require_whole(cluster, environment)
+    except (restoring.HalfWrittenError, LogError) as error:
+        raise BackupError(str(error)) from None
     committed = _committed(cluster, environment, partitions)
     fs.makedirs(root, exist_ok=True)
     parts = []
@@ -158,6 +165,8 @@ def create(
                             file=hashed.file(file_name),
                         )
                     )
+    except LogError as error:
+        raise BackupError(str(error)) from None
     finally:
         reader.close()
     _require_stopped(cluster, environment)
@@ -222,7 +231,9 @@ def _copy_out(
     count = 0
     # No time in its head: the same records make the same file.
     with gzip.GzipFile(fileobj=to, mode="wb", compresslevel=4, mtime=0) as packed:
-        for message in _read(cluster, topic, partition, start, end):
+        for message in PartitionLog(cluster, topic, partition, start, end, WAIT_S):
+            if message.key() == restoring.KEY:
+                continue  # of a restore into this one, which says nothing of another
             record = _encode(
                 Copied(
                     message.offset() or 0,
@@ -239,34 +250,6 @@ def _copy_out(
 
 def _headers(message: Message) -> Any:
     return message.headers()
-
-
-def _read(
-    cluster: KafkaCluster, topic: str, partition: int, start: int, end: int
-) -> Iterator[Message]:
-    """The records of a partition from an offset to another, or the log's end."""
-    if start >= end:
-        return
-    consumer = cluster.consumer(kafka.reader())
-    try:
-        consumer.assign([TopicPartition(topic, partition, start or OFFSET_BEGINNING)])
-        while True:
-            message = consumer.poll(WAIT_S)
-            if message is None:
-                raise BackupError(f"{topic}[{partition}]: nothing came for {WAIT_S:.0f} s")
-            error = message.error()
-            if error is not None:
-                if error.code() == KafkaError._PARTITION_EOF:
-                    return
-                raise KafkaException(error)
-            offset = message.offset() or 0
-            if offset >= end:
-                return
-            yield message
-            if offset == end - 1:
-                return
-    finally:
-        consumer.close()
 
 
 # --- look --------------------------------------------------------------------------------------
@@ -353,7 +336,8 @@ def restore(cluster: KafkaCluster, environment: Environment, url: str, *, told: 
         if error is not None:
             failed.append(f"{message.topic()}[{message.partition()}]: {error.str()}")
 
-    origin = f"{manifest.cluster}/{manifest.environment}".encode()
+    origin = f"{manifest.cluster}/{manifest.environment}"
+    _marked(lambda: restoring.mark(cluster, environment, origin, datetime.now(UTC)))
     for part in manifest.parts:
         topic = _topic(environment, part)
         told(f"{topic}[{part.partition}], {part.records} records")
@@ -361,7 +345,7 @@ def restore(cluster: KafkaCluster, environment: Environment, url: str, *, told: 
         for record in _records(url, part):
             headers = record.headers
             if of_journal and not any(name == ORIGIN for name, _ in headers or ()):
-                headers = [*(headers or ()), (ORIGIN, origin)]
+                headers = [*(headers or ()), (ORIGIN, origin.encode())]
             while not failed:
                 try:
                     producer.produce(
@@ -383,7 +367,18 @@ def restore(cluster: KafkaCluster, environment: Environment, url: str, *, told: 
                 " environment is half written: delete its topics, create them and restore again"
             )
     _set_offsets(cluster, environment, begins)
+    _marked(lambda: restoring.unmark(cluster, environment))
     return manifest
+
+
+def _marked(write: Callable[[], None]) -> None:
+    try:
+        write()
+    except AccessError as error:
+        raise BackupError(
+            f"{error}: the environment counts as half written: delete its topics, create them and"
+            " restore again"
+        ) from None
 
 
 def _topic(environment: Environment, part: Part) -> str:
@@ -428,7 +423,11 @@ def _set_offsets(
     for answer in admin.alter_consumer_group_offsets([request]).values():
         for where in answer.result(topics.TIMEOUT_S).topic_partitions:
             if where.error is not None:
-                raise BackupError(f"the offset of {where.topic} was not set: {where.error.str()}")
+                raise BackupError(
+                    f"the offset of {where.topic} was not set ({where.error.str()}): the"
+                    " environment counts as half written: delete its topics, create them and"
+                    " restore again"
+                )
 
 
 def _place(url: str) -> tuple[Any, str]:

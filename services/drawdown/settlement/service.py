@@ -26,6 +26,7 @@ from drawdown.health import HealthServer
 from drawdown.settlement.application import Settlement
 from drawdown.settlement.books import BookShelf
 from drawdown.settlement.crashes import crash_at
+from drawdown.settlement.restoring import require_whole
 from drawdown.settlement.snapshots import Schedule
 from drawdown.stream import kafka, loop
 from drawdown.stream.clock import Clock, SystemClock
@@ -145,7 +146,8 @@ def make_worker(
 
 
 def run(config: Config, cluster: Cluster, stop: threading.Event | None = None) -> None:
-    """Run until SIGTERM or SIGINT. Raises FencedError, PartitionsError."""
+    """Run until SIGTERM or SIGINT. Raises FencedError, PartitionsError, HalfWrittenError."""
+    require_whole(cluster, config.topics)
     stop = stop or threading.Event()
     _stop_on_signals(stop.set)
     directory = store_directory(config)
