@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from drawdown.ledger.rows import row_of
 from drawdown.ledger.values import Wallet
@@ -14,10 +14,13 @@ from drawdown.stream.store import Changes, Positions, Store
 
 BATCH: Final = 5_000
 
-Rows = Iterable[tuple[str, bytes]]
+A = TypeVar("A")
+B = TypeVar("B")
 
 
-def pairs(one: Rows, other: Rows) -> Iterator[tuple[str, bytes | None, bytes | None]]:
+def pairs(
+    one: Iterable[tuple[str, A]], other: Iterable[tuple[str, B]]
+) -> Iterator[tuple[str, A | None, B | None]]:
     """Rows of two sources by key; both are sorted by it. None where one has no such row."""
     left, right = iter(one), iter(other)
     a, b = next(left, None), next(right, None)

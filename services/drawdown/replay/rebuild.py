@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Any, Final, cast, get_args
+from typing import TYPE_CHECKING, Any, Final, cast, get_args
 
 from confluent_kafka import Message
 
@@ -25,6 +25,9 @@ from drawdown.replay.differences import Difference, Differences
 from drawdown.stream.identities import of_another_cluster
 from drawdown.stream.store import Positions, Store
 from drawdown.stream.view import PartitionView, RowCache
+
+if TYPE_CHECKING:
+    from drawdown.replay.beside_rows import Remembered
 
 COMMIT_EVERY: Final = 8_000
 """Entries between two writes of the store: their rows are in memory."""
@@ -88,8 +91,17 @@ def unreadable(value: bytes, error: RecordError) -> str:
 class Rebuilt:
     """The rows of one partition, as far as its journal was folded."""
 
-    def __init__(self, partition: int, topic: str, store: Store, differences: Differences) -> None:
+    def __init__(
+        self,
+        partition: int,
+        topic: str,
+        store: Store,
+        differences: Differences,
+        identities: Remembered | None = None,
+    ) -> None:
+        """`identities` is told of every entry, where event ids are to be compared."""
         self.partition = partition
+        self.identities = identities
         self.topic = topic
         self.store = store
         self.view = PartitionView(store, RowCodec(), RowCache(CACHE_BYTES))
@@ -116,6 +128,8 @@ class Rebuilt:
     def commit(self) -> None:
         """Write what was folded to the store."""
         self._uncommitted = 0
+        if self.identities is not None:
+            self.identities.commit()
         if self.view.touched:
             self.view.commit(self.view.seal(), Positions(), 0)
 
@@ -148,6 +162,8 @@ class Rebuilt:
             return
         for key, row in changed.items():
             self.view.put(key, row)
+        if self.identities is not None:
+            self.identities.entry(cast(int, message.offset()), sealed)
         if entry.asset is not None and (wrong := imbalance(cast(Wallet, changed[customer]))):
             self.breaks(message, customer, "conservation", wrong)
 

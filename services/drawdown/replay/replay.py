@@ -1,7 +1,8 @@
 """Replay of a partition: its rows from the journal alone, compared with all who have a copy.
 
 1. Settlement's stores are opened as they stand: each says up to where in the journal it goes.
-2. The journal is folded; where a store's position is passed, every row of it is compared.
+2. The journal is folded; where a store's position is passed, every row of it is compared, every
+   timer, and every event id (`beside_rows`).
 3. The journal's end, then the end of `balances` are fixed, in this order, so that `balances` is
    never behind. Where it is ahead, because settlement goes on, those customers are folded on.
 """
@@ -13,9 +14,11 @@ from pathlib import Path
 
 import msgspec
 
+from drawdown.events.base import KEY_SEPARATOR
 from drawdown.events.catalogue import BALANCE_CHANGES, BALANCES
 from drawdown.ledger.values import Wallet
 from drawdown.replay import compare
+from drawdown.replay.beside_rows import Remembered, Wrong, ids_wrong, timers_wrong
 from drawdown.replay.differences import Difference, Differences
 from drawdown.replay.job import TELL_EVERY, Job, Progress, rss_mb
 from drawdown.replay.live_store import LiveStore, paths_of
@@ -31,6 +34,9 @@ class StoreCompared(msgspec.Struct, frozen=True):
     path: str
     rows: int = 0
     position: int = 0
+    identities: int = 0
+    """Event ids it has, all of which were compared with those of the journal."""
+    timers: int = 0
     not_compared: str | None = None
     """Why it was not."""
 
@@ -82,7 +88,11 @@ class _Replay:
             _, later = ends.bounds(self._journal, partition)
         finally:
             ends.close()
-        rebuilt = Rebuilt(partition, self._journal, job.store("rebuilt"), self._differences)
+        # Only settlement's stores have event ids to compare them with.
+        identities = Remembered(job.store("remembered")) if lives else None
+        rebuilt = Rebuilt(
+            partition, self._journal, job.store("rebuilt"), self._differences, identities
+        )
         if low > 0:
             rebuilt.head_gone = True
             self._differences.add(head_gone(self._journal, partition, low))
@@ -96,7 +106,10 @@ class _Replay:
                 continue
             self._fold(rebuilt, position, live.positions.journal, end)
             position = live.positions.journal
-            self._compare_store(rebuilt, live)
+            self._compare_store(rebuilt, identities, live)
+        if identities is not None:
+            identities.close()
+            rebuilt.identities = None  # nobody is left to compare them with
         self._fold(rebuilt, position, end, end)
         folded = time.monotonic()
         customers, rows = rebuilt.audit()
@@ -156,7 +169,9 @@ class _Replay:
         )
         live.close()
 
-    def _compare_store(self, rebuilt: Rebuilt, live: LiveStore) -> None:
+    def _compare_store(
+        self, rebuilt: Rebuilt, identities: Remembered | None, live: LiveStore
+    ) -> None:
         count = 0
         for key, mine, theirs in compare.pairs(rebuilt.store.all_rows(), live.all_rows()):
             count += 1
@@ -165,10 +180,43 @@ class _Replay:
                 self._differences.add(
                     compare.row_difference(self._job.partition, where, key, mine, theirs)
                 )
-        self._compared.append(
-            StoreCompared(str(live.path), rows=count, position=live.positions.journal)
+        assert identities is not None
+        number = len(self._compared)
+        found_ids, found_timers = (
+            self._job.store(f"{name}-{number}") for name in ("identities", "timers")
         )
+        wrongs = list(timers_wrong(rebuilt.store.all_rows(), live, found_timers))
+        if not rebuilt.head_gone:  # else the store remembers what nobody can tell any more
+            wrongs += ids_wrong(identities, live, found_ids)
+        for wrong in wrongs:
+            self._beside_rows(rebuilt, live, wrong)
+        self._compared.append(
+            StoreCompared(
+                str(live.path),
+                rows=count,
+                position=live.positions.journal,
+                identities=sum(1 for _ in found_ids.all_rows()),
+                timers=sum(1 for _ in found_timers.all_rows()),
+            )
+        )
+        found_ids.close()
+        found_timers.close()
         live.close()
+
+    def _beside_rows(self, rebuilt: Rebuilt, live: LiveStore, wrong: Wrong) -> None:
+        customer = customer_of(wrong.key)
+        if customer in rebuilt.broken:
+            return
+        named = wrong.key.replace(KEY_SEPARATOR, "/")
+        where = f"the store {live.path} at entry {live.positions.journal}"
+        self._differences.add(
+            Difference(
+                what=wrong.what,
+                partition=self._job.partition,
+                customer=customer,
+                detail=f"{where}: {named} {wrong.detail}",
+            )
+        )
 
     # balances
 
