@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,14 @@ from tests.support.desk import ENVIRONMENT, START_MS, Desk, book
 
 from drawdown.deadletters import redrive as redriving
 from drawdown.deadletters.errors import DeadLettersError
-from drawdown.deadletters.letters import Letter, Position, position_of, read_letters, read_whole
+from drawdown.deadletters.letters import (
+    Letter,
+    Position,
+    newest_letters,
+    position_of,
+    read_letters,
+    read_whole,
+)
 from drawdown.deadletters.redrive import Outcome, redrive
 from drawdown.events.base import at_text
 from drawdown.events.catalogue import COMMANDS, DEAD_LETTERS, USAGE_EVENTS
@@ -459,3 +467,24 @@ def test_what_is_no_position(text: str) -> None:
 def test_a_position_as_people_and_as_headers_write_it() -> None:
     assert position_of("2@17") == position_of("2:17") == Position(2, 17)
     assert (str(Position(2, 17)), Position(2, 17).header) == ("2@17", b"2:17")
+
+
+@pytest.mark.parametrize("limit", [0, 1, 3, 100])
+@pytest.mark.parametrize("redriven_too", [False, True])
+def test_the_newest_are_those_of_all(desk: Desk, limit: int, redriven_too: bool) -> None:
+    for number in range(6):
+        customer = ("ada", "bob")[number % 2]
+        rejected(desk, usage(id=f"f{number}", subject=customer), customer.encode())
+        desk.pass_time(1)
+    desk.publish(fax_book())
+    desk.settle()
+    assert len(again(desk, lambda letter: letter.customer == "ada").sent) == 3
+    rejected(desk, b"{")
+    every = [letter for letter in letters(desk) if redriven_too or letter.open]
+    every.sort(key=lambda letter: (letter.at_ms, letter.position), reverse=True)
+    process = desk.cluster.process("reader")
+    found = newest_letters(process, ENVIRONMENT, everything, limit, redriven_too=redriven_too)
+    assert found.letters == every[:limit]
+    assert found.reasons == Counter(letter.reason for letter in every)
+    bobs = newest_letters(process, ENVIRONMENT, lambda letter: letter.customer == "bob", limit)
+    assert bobs.letters == [x for x in every if x.customer == "bob" and x.open][:limit]

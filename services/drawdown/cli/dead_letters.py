@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
@@ -30,6 +29,7 @@ from drawdown.deadletters.letters import (
     Letter,
     Position,
     Whole,
+    newest_letters,
     position_of,
     read_letters,
     read_whole,
@@ -90,25 +90,30 @@ def list_(
     """List what was set aside and not sent again, newest first, and how many of each reason."""
     choose, since_ms = _filter(reason, customer, since, until, topic)
     context = Context()
-    found = read_letters(context.kafka(), context.config.topics, since_ms=since_ms)
-    chosen = [letter for letter in found if choose(letter) and (redriven_too or letter.open)]
-    chosen.sort(key=lambda letter: (letter.at_ms, letter.position), reverse=True)
-    reasons = Counter(letter.reason for letter in chosen)
+    found = newest_letters(
+        context.kafka(),
+        context.config.topics,
+        choose,
+        limit,
+        redriven_too=redriven_too,
+        since_ms=since_ms,
+    )
+    chosen, reasons = found.letters, found.reasons
     if as_json:
-        listed = [_as_json(letter) for letter in chosen[:limit]]
-        show_json({"total": len(chosen), "reasons": dict(reasons), "letters": listed})
+        listed = [_as_json(letter) for letter in chosen]
+        show_json({"total": reasons.total(), "reasons": dict(reasons), "letters": listed})
         return
-    if not chosen:
+    if not reasons:
         tell("no dead letters" if redriven_too else "no dead letters to look at", quiet=quiet)
         return
     show_table(
         ("position", "set aside", "customer", "reason", "what is wrong", *REDRIVEN[redriven_too]),
-        [_row(letter, redriven_too) for letter in chosen[:limit]],
+        [_row(letter, redriven_too) for letter in chosen],
     )
     show()
     show_table((">letters", "reason"), [(count, name) for name, count in reasons.most_common()])
-    if len(chosen) > limit:
-        tell(f"{len(chosen)} in all; --limit shows more", quiet=quiet)
+    if reasons.total() > len(chosen):
+        tell(f"{reasons.total()} in all; --limit shows more", quiet=quiet)
 
 
 REDRIVEN: Final[Mapping[bool, tuple[str, ...]]] = {True: ("sent again",), False: ()}
@@ -137,7 +142,7 @@ def show_(position: PositionArgument, as_json: Json = False) -> None:
     wanted = _position(position)
     context = Context()
     cluster, environment = context.kafka(), context.config.topics
-    found = [x for x in read_letters(cluster, environment) if x.position == wanted]
+    found = read_letters(cluster, environment, lambda letter: letter.position == wanted)
     whole = list(read_whole(cluster, environment, [wanted])) if found else []
     if not whole:
         raise CommandError(f"no dead letter at {wanted}: see `drawdown dead-letters list`")

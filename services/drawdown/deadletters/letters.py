@@ -7,8 +7,12 @@ says that it was sent again. `read_letters` leaves the values where they are, `r
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from array import array
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from heapq import heappop, heappush
 from typing import Any, Final, NamedTuple, cast
 
 from confluent_kafka import Message
@@ -93,29 +97,133 @@ class Whole:
 
 
 def read_letters(
-    cluster: Cluster, environment: Environment, *, since_ms: int | None = None
+    cluster: Cluster,
+    environment: Environment,
+    meant: Callable[[Letter], bool] = lambda _: True,
+    *,
+    since_ms: int | None = None,
 ) -> list[Letter]:
-    """The letters that were set aside at or after a time, all without one; by partition and offset.
+    """The letters that are meant and were set aside at or after a time, all without one; by
+    partition and offset. `meant` is asked before it is known whether a letter was sent again.
 
     Keeps some hundred bytes of each in memory. Blocks until the topic's end. Raises
     DeadLettersError, KafkaException.
     """
     letters: dict[Position, Letter] = {}
+    back: dict[Position, Position] = {}
     for message in scan(cluster, environment.topic(DEAD_LETTERS), since_ms=since_ms):
-        redriven = redriven_in(message)
-        if redriven is None:
+        if _note_redriven(message, letters) is None:
             letter = letter_in(message)
-            if letter is not None:
+            if letter is not None and meant(letter):
                 letters[letter.position] = letter
+            if letter is not None and letter.redriven_from is not None:
+                back[letter.redriven_from] = letter.position
+    for former in back.keys() & letters.keys():
+        letters[former] = replace(letters[former], came_back_as=back[former])
+    return [letters[position] for position in sorted(letters)]
+
+
+@dataclass(frozen=True, slots=True)
+class Newest:
+    """The newest of the letters that are meant, and how many there are in all."""
+
+    letters: list[Letter]
+    """Newest first."""
+    reasons: Counter[str]
+    """How many of each reason, those that are not in `letters` as well."""
+
+
+def newest_letters(
+    cluster: Cluster,
+    environment: Environment,
+    meant: Callable[[Letter], bool],
+    limit: int,
+    *,
+    redriven_too: bool = False,
+    since_ms: int | None = None,
+) -> Newest:
+    """The `limit` letters that were set aside last, of those that are meant and, unless
+    `redriven_too`, were not sent again.
+
+    Keeps those in memory, and 8 bytes of each that was sent again. Reads the topic twice where any
+    was. Blocks until the topic's end. Raises DeadLettersError, KafkaException.
+    """
+    topic = environment.topic(DEAD_LETTERS)
+    seen = _Redrivens()
+    found = _newest(scan(cluster, topic, since_ms=since_ms), meant, limit, _Redrivens(), seen)
+    if not redriven_too:
+        if seen:
+            messages = scan(cluster, topic, since_ms=since_ms)
+            found = _newest(messages, meant, limit, seen, _Redrivens())
+        return found
+    letters = {letter.position: letter for letter in found.letters}
+    if any(letter.redriven for letter in found.letters):
+        for message in scan(cluster, topic, since_ms=since_ms):
+            later = letter_in(message)
+            former = None if later is None else later.redriven_from
+            if later is not None and former in letters:
+                letters[former] = replace(letters[former], came_back_as=later.position)
+    return Newest(list(letters.values()), found.reasons)
+
+
+def _newest(
+    messages: Iterable[Message],
+    meant: Callable[[Letter], bool],
+    limit: int,
+    left_out: _Redrivens,
+    seen: _Redrivens,
+) -> Newest:
+    """One look through the topic; what says that letters were sent again is put into `seen`."""
+    heap: list[tuple[int, Position]] = []
+    kept: dict[Position, Letter] = {}
+    reasons: Counter[str] = Counter()
+    for message in messages:
+        redriven = _note_redriven(message, kept)
+        if redriven is not None:
+            seen.add(redriven)
             continue
+        letter = letter_in(message)
+        if letter is None or not meant(letter) or letter.position in left_out:
+            continue
+        reasons[letter.reason] += 1
+        kept[letter.position] = letter
+        heappush(heap, (letter.at_ms, letter.position))
+        if len(heap) > limit:
+            del kept[heappop(heap)[1]]
+    return Newest([kept[position] for _, position in sorted(heap, reverse=True)], reasons)
+
+
+def _note_redriven(message: Message, letters: dict[Position, Letter]) -> Redriven | None:
+    """What a record says of a letter that was sent again; the letter is told, if it is there."""
+    redriven = redriven_in(message)
+    if redriven is not None:
         about = Position(redriven.partition, redriven.offset)
         if about in letters:
             letters[about] = replace(letters[about], redriven=redriven)
-    for letter in list(letters.values()):
-        former = letter.redriven_from
-        if former in letters:
-            letters[former] = replace(letters[former], came_back_as=letter.position)
-    return [letters[position] for position in sorted(letters)]
+    return redriven
+
+
+class _Redrivens:
+    """Which letters were sent again, at 8 bytes each."""
+
+    def __init__(self) -> None:
+        self._offsets: dict[int, array[int]] = {}
+        self._sorted = True
+
+    def __bool__(self) -> bool:
+        return bool(self._offsets)
+
+    def add(self, redriven: Redriven) -> None:
+        self._offsets.setdefault(redriven.partition, array("q")).append(redriven.offset)
+        self._sorted = False
+
+    def __contains__(self, position: Position) -> bool:
+        if not self._sorted:
+            self._offsets = {n: array("q", sorted(found)) for n, found in self._offsets.items()}
+            self._sorted = True
+        found = self._offsets.get(position.partition, array("q"))
+        place = bisect_left(found, position.offset)
+        return place < len(found) and found[place] == position.offset
 
 
 def read_whole(
