@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 from tests.scenarios.reckoning import Load
-from tests.scenarios.world import World, seed, until
+from tests.scenarios.world import World, _now, seed, until
 
 from drawdown.broker.local import LocalKafka
+from drawdown.events.catalogue import USAGE_EVENTS
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
@@ -53,3 +54,23 @@ def test_a_process_whose_broker_is_away_ends_when_told_to(
         world.ready(again, limit_s=60.0)
         world.decided()
         world.verdict()
+
+
+def test_restarted_while_nothing_was_to_be_decided(broker: LocalKafka, tmp_path: Path) -> None:
+    """The client library may wait for ever for a coordinator that left meanwhile."""
+    load = Load(seed())
+    with World(broker, tmp_path, partitions=2, load=load) as world:
+        settler = world.start()
+        world.ready(settler)
+        world.flow(per_second=100)
+        until(lambda: world.debited() > 20, what="no load")
+        world.dry()
+        world.decided()
+        broker.broker(1).restart()
+        for _ in range(20):
+            world._send(USAGE_EVENTS, *load.event(_now()))
+        assert world._producer.flush(30.0) == 0
+        world.decided()
+        world.ready(settler)
+        world.verdict()
+        world.verdict_on_stores(settler)

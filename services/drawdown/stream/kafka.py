@@ -19,6 +19,7 @@ from confluent_kafka import Consumer, ConsumerGroupState, KafkaError, KafkaExcep
 from confluent_kafka.admin import AdminClient
 
 from . import ports
+from .bounded import BoundedProducer
 
 MIB: Final = 1 << 20
 RECORD_BYTES_MAX: Final = 20 * MIB
@@ -131,9 +132,7 @@ def reader(group: str = "drawdown.reader") -> Config:
 def money_producer(transactional_id: str) -> Config:
     """The producer of the settlement loop: one transaction at a time, back to back.
 
-    It needs no delivery reports, which cost 1 us a record: the commit tells what failed. While the
-    broker is away `send_offsets_to_transaction` takes as long as a transaction may, whatever
-    timeout it is given.
+    It needs no delivery reports, which cost 1 us a record: the commit tells what failed.
     """
     return {
         **_producer(),
@@ -272,8 +271,9 @@ class KafkaCluster:
     def producer(self, config: Mapping[str, Any]) -> ports.Producer:
         """A producer. Connects in the background; does not wait."""
         with _explaining():
+            kind = BoundedProducer if "transactional.id" in config else Producer
             # The only difference is that it takes more kinds of headers.
-            return cast(ports.Producer, Producer(self.config(config), logger=logger))
+            return cast(ports.Producer, kind(self.config(config), logger=logger))
 
     def admin(self) -> AdminClient:
         """An admin client, for topics and what the cluster says of itself."""
