@@ -15,7 +15,9 @@ import json
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from benchmarks.machine import machine
 from drawdown.broker.errors import BrokerError
@@ -24,7 +26,7 @@ from drawdown.broker.errors import BrokerError
 def main(arguments: list[str]) -> int:
     """Run it; with `--json` the last line is one object."""
     sys.path[:0] = [str(Path(__file__).parent.parent)]  # tests are no package of ours
-    from tests.faults.report import summary, table
+    from tests.faults.report import summary, table, written
     from tests.faults.suite import campaign
 
     parser = argparse.ArgumentParser(prog="python -m benchmarks faults", description=__doc__)
@@ -33,8 +35,15 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--brokers", type=int, choices=(1, 3), default=1)
     parser.add_argument("--only", default="", help="kinds of faults, by class: Paused,Orphan")
     parser.add_argument("--keep", action="store_true", help="keep the folder of a good run too")
+    parser.add_argument("--readme", action="store_true", help="write the table into the README")
+    parser.add_argument(
+        "--result", type=Path, help="with --readme: of a campaign that was, by its --json; do none"
+    )
     parser.add_argument("--json", action="store_true")
     told = parser.parse_args(arguments)
+    if told.result is not None:
+        _write(written, json.loads(told.result.read_text(encoding="utf-8")))
+        return 0
     # A suite that is told to end takes down what it started, and unmounts its disks.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     try:
@@ -55,9 +64,16 @@ def main(arguments: list[str]) -> int:
         say(f"error: {result['error']}")
     if result.get("folder"):
         say(f"seed {told.seed}; schedule: {', '.join(result['schedule'])}; in {result['folder']}")
+    if told.readme:
+        _write(written, result)
     if told.json:
         print(json.dumps(result))
     return 1 if result["error"] or result["violations"] else 0
+
+
+def _write(written: Callable[[str, dict[str, Any]], str], result: dict[str, Any]) -> None:
+    readme = Path(__file__).parent.parent / "README.md"
+    readme.write_text(written(readme.read_text(encoding="utf-8"), result), encoding="utf-8")
 
 
 def say(line: str) -> None:

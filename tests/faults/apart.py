@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,12 +14,14 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions
 from tests.faults.book import FIRST
 from tests.faults.children import CampaignError, CannotError, Service, until
+from tests.faults.clock import shifted_classes
 from tests.faults.faults import RESTART_S, TAKEOVER_S, Fault
 from tests.faults.judge.reading import Read, read_topic
 from tests.faults.stage import free_ports
 
 from drawdown import topics
 from drawdown.broker.errors import BrokerError
+from drawdown.broker.jvm import Runtime
 from drawdown.broker.local import LocalKafka
 from drawdown.events.catalogue import Environment
 from drawdown.events.pricebook import PriceBook
@@ -30,7 +32,8 @@ if TYPE_CHECKING:
     from tests.faults.suite import Campaign
 
 SHIFTED_S = 120.0
-FAKETIME = ("/usr/lib/x86_64-linux-gnu/faketime", "/usr/lib/aarch64-linux-gnu/faketime")
+AHEAD, BEHIND = timedelta(days=30), timedelta(hours=1)
+STAND_STILL = "timers stand still"
 
 
 class Apart:
@@ -121,6 +124,7 @@ class PartitionsAdded(Fault):
     name = "partitions added to usage-events"
     rows = (21,)
     lasts_s = 0.0
+    shows: Mapping[int, int] = {21: 1}
 
     def inject(self, campaign: Campaign) -> None:
         stage = campaign.stage
@@ -149,63 +153,71 @@ class PartitionsAdded(Fault):
             service.kill()
 
 
-def faketime() -> str | None:
-    """libfaketime for programs with threads; None where it is not installed."""
-    found = (Path(folder) / "libfaketimeMT.so.1" for folder in FAKETIME)
-    return next((str(path) for path in found if path.exists()), None)
-
-
 class ClockShifted(Fault):
-    """A broker whose clock is 30 days ahead for a while, then an hour behind.
+    """A broker whose clock is 30 days ahead for a while, then an hour behind, then right again.
 
-    What is appended then bears that time. No grant that ends in ten days may lapse, none that has
-    lapsed may come back, and timers stop and say so.
+    What is appended then bears that time. Ahead, no grant that ends in ten days may lapse. Behind,
+    timers stop and say so, and what has lapsed does not come back. Right again, what was due
+    meanwhile lapses, once.
     """
 
     name = "clock of the broker shifted"
     rows = (19,)
     lasts_s = 0.0
+    takes_s = 90.0
+    shows: Mapping[int, int] = {19: 3}
+
+    def faults(self) -> Counter[int]:
+        return Counter({19: 3})  # shifts
 
     def inject(self, campaign: Campaign) -> None:
-        library = faketime()
-        if library is None:
-            raise CannotError("libfaketime is not installed: apt-get install faketime")
-        folder = campaign.stage.folder / "clock"
+        folder = campaign.stage.folder / f"clock{campaign.faults[19]}"
         try:
             with _broker(folder) as kafka, _served(kafka, folder) as served:
-                self._played(campaign, kafka, served, library)
+                self._played(campaign, kafka, served)
         except CannotError:
             raise
         except CampaignError as error:  # of a world of its own: the campaign goes on
             campaign.note(19, violation=str(error))
 
-    def _played(self, campaign: Campaign, kafka: LocalKafka, served: Served, library: str) -> None:
+    def _played(self, campaign: Campaign, kafka: LocalKafka, served: Served) -> None:
         apart, now = served.apart, datetime.now(UTC)
         apart.grant("ada", "soon", "5", now + timedelta(days=10))
         apart.grant("ada", "gone", "3", now + timedelta(seconds=4))
         apart.grant("ada", "never", "5", None)
-        served.until(lambda: "lapse" in _kinds(apart), "the grant did not lapse")
-        lapsed = _kinds(apart).count("lapse")
-        _shift(kafka, library, "+30d")
+        served.until(lambda: "gone" in _lapsed(apart), "the grant did not lapse")
+
+        _shift(kafka, AHEAD)
         served.until(served.ready, "not ready with the clock ahead")
-        apart.use("ada", "ahead", datetime.now(UTC) + timedelta(days=30))
+        apart.use("ada", "ahead", datetime.now(UTC) + AHEAD)
         served.until(lambda: apart.booked("ahead"), "nothing is booked with the clock ahead")
-        served.until(
-            lambda: "timers stand still" in served.log(), "timers did not say that they stopped"
-        )
-        if _kinds(apart).count("lapse") != lapsed:
-            campaign.note(19, violation="a grant lapsed early: the clock was 30 days ahead")
+        if _lapsed(apart) != ["gone"]:
+            campaign.note(19, violation=f"lapsed 30 days ahead: {_lapsed(apart)}")
         campaign.note(19, events=1)
-        _shift(kafka, library, "-1h")
+
+        _shift(kafka, -BEHIND)
         served.until(served.ready, "not ready with the clock behind")
-        apart.use("ada", "behind", datetime.now(UTC) - timedelta(hours=1))
+        told = served.log().count(STAND_STILL)
+        apart.grant("ada", "brief", "1", datetime.now(UTC) + timedelta(seconds=2))
+        apart.use("ada", "behind", datetime.now(UTC) - BEHIND)
         served.until(lambda: apart.booked("behind"), "nothing is booked with the clock behind")
-        for entry in apart.entries():
-            drawn = {part["grant"] for part in entry["data"].get("allocations", [])}
-            if entry["data"].get("id") == "behind" and "gone" in drawn:
-                campaign.note(19, violation="a lapsed grant was drawn: the clock was behind")
+        served.until(
+            lambda: served.log().count(STAND_STILL) > told, "timers did not say that they stopped"
+        )
+        if _lapsed(apart) != ["gone"]:
+            campaign.note(19, violation=f"lapsed an hour behind: {_lapsed(apart)}")
         campaign.note(19, events=1)
-        campaign.faults[19] += 1
+
+        _shift(kafka, timedelta())
+        served.until(lambda: "brief" in _lapsed(apart), "timers did not go on")
+        apart.use("ada", "after", datetime.now(UTC))
+        served.until(lambda: apart.booked("after"), "nothing is booked with the clock right again")
+        if sorted(_lapsed(apart)) != ["brief", "gone"]:
+            campaign.note(19, violation=f"lapsed in the end: {_lapsed(apart)}")
+        for id in ("behind", "after"):
+            if "gone" in _drawn(apart, id):
+                campaign.note(19, violation=f"a lapsed grant was drawn by {id!r}")
+        campaign.note(19, events=1)
 
 
 class Served:
@@ -233,25 +245,34 @@ class Served:
             raise CampaignError(f"{error}: {self.service.status()}, letters {letters}") from None
 
 
-def _kinds(apart: Apart) -> list[str]:
-    return [entry["type"].rpartition(".")[2] for entry in apart.entries()]
+def _lapsed(apart: Apart) -> list[str]:
+    """The grants that have lapsed, once for each time that they did."""
+    return [
+        part["grant"]
+        for entry in apart.entries()
+        if entry["type"].endswith(".lapse")
+        for part in entry["data"]["allocations"]
+    ]
 
 
-def _shift(kafka: LocalKafka, library: str, by: str) -> None:
-    """Start the broker again with another clock; its monotonic one goes on as it did."""
-    env = {
-        "LD_PRELOAD": library,
-        "FAKETIME": by,
-        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-        # Without these two the JVM stands still in its first timed wait and finds other jars.
-        "FAKETIME_FORCE_MONOTONIC_FIX": "0",
-        "NO_FAKE_STAT": "1",
+def _drawn(apart: Apart, id: str) -> set[str]:
+    """The grants that an event was paid from."""
+    return {
+        part["grant"]
+        for entry in apart.entries()
+        if entry["data"].get("id") == id
+        for part in entry["data"].get("allocations", ())
     }
+
+
+def _shift(kafka: LocalKafka, by: timedelta) -> None:
+    """Start the broker again with another clock."""
+    by_ms = by // timedelta(milliseconds=1)
+    classes = shifted_classes(Runtime.ready().class_path, kafka.home / f"clock{by_ms}", by_ms)
     try:
-        kafka.broker(1).restart(env=env, timeout_s=RESTART_S)
+        kafka.broker(1).restart(classes=classes, timeout_s=RESTART_S)
     except BrokerError as error:
         raise CannotError(f"a broker does not run with another clock here: {error}") from error
-    time.sleep(1.0)
 
 
 @contextmanager

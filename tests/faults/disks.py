@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
@@ -28,6 +29,8 @@ class DamagedStore(Fault):
     """A store is damaged while its process is down for a moment."""
 
     lasts_s = 0.5
+    takes_s = 16.0
+    shows: Mapping[int, int] = {14: 1}
 
     def __init__(self, chance: Random, how: str) -> None:
         super().__init__(chance)
@@ -97,6 +100,7 @@ class Compacted(Fault):
 
     name = "balances compacted"
     rows = (16,)
+    takes_s = 25.0
 
     def inject(self, campaign: Campaign) -> None:
         stage = campaign.stage
@@ -169,6 +173,8 @@ class StoreDiskFull(Fault):
     name = "disk of a store full"
     rows = (18,)
     lasts_s = 0.0
+    takes_s = 30.0
+    shows: Mapping[int, int] = {18: 1}
 
     def inject(self, campaign: Campaign) -> None:
         stage = campaign.stage
@@ -200,6 +206,8 @@ class BrokerDiskFull(Fault):
     name = "disk of the broker full"
     rows = (18,)
     lasts_s = 0.0
+    takes_s = 30.0
+    shows: Mapping[int, int] = {18: 1}
 
     def __init__(self, chance: Random, disk: Tmpfs | None) -> None:
         super().__init__(chance)

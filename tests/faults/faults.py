@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import TYPE_CHECKING
@@ -27,9 +29,20 @@ class Fault:
     rows: tuple[int, ...] = ()
     lasts_s = 2.0
     """How long the load runs between inject and heal."""
+    takes_s = 8.0
+    """All of it, until everything is served again: as measured on two cores, under load."""
+    shows: Mapping[int, int] = {}
+    """What it adds to the events of a row, at least, where the judge does not count them."""
 
     def __init__(self, chance: Random) -> None:
         self.chance = chance
+
+    meanwhile: Sequence[Fault] = ()
+    """Faults of worlds of their own that are done while this one lasts."""
+
+    def faults(self) -> Counter[int]:
+        """For how many faults of each row it counts."""
+        return Counter(self.rows)
 
     def inject(self, campaign: Campaign) -> None:
         """Do it. Raises CampaignError where it cannot be done."""
@@ -44,6 +57,8 @@ class Fault:
 
 class KillSettlement(Fault):
     """One of the processes dies at a random moment and is started again at once."""
+
+    takes_s = 7.0
 
     name = "settlement killed"
     rows = (1, 2, 4, 6, 17)
@@ -75,12 +90,17 @@ class CrashAt(Fault):
     """Processes die at named points of their loops, by their own hands, and are started again."""
 
     lasts_s = 0.5
+    takes_s = 14.0
 
     def __init__(self, chance: Random, *points: str) -> None:
         super().__init__(chance)
         self.points = points
         self.name = f"settlement died at {' and '.join(points)}"
         self.rows = (1, 7) if "fired" in points else (1, 2, 4, 13, 17)
+        self.shows = {} if "fired" in points else {13: len(points)}
+
+    def faults(self) -> Counter[int]:
+        return Counter({row: len(self.points) for row in self.rows})
 
     def inject(self, campaign: Campaign) -> None:
         stage = campaign.stage
@@ -94,10 +114,6 @@ class CrashAt(Fault):
             if code != -9:
                 raise CampaignError(f"{service.log_path.name} did not die at its point: {code}")
             stage.settler(instance)
-            for row in self.rows:
-                campaign.faults[row] += 1
-        for row in self.rows:
-            campaign.faults[row] -= 1  # the fault itself is counted as one
         if "fired" not in self.points:
             campaign.note(13, events=len(dying))
 
@@ -107,6 +123,8 @@ class Paused(Fault):
 
     name = "settlement stopped and continued"
     rows = (1, 2, 8, 23)
+    takes_s = 14.0
+    shows: Mapping[int, int] = {8: 1}
 
     def inject(self, campaign: Campaign) -> None:
         stage = campaign.stage
@@ -129,6 +147,8 @@ class KillBroker(Fault):
     name = "broker killed"
     rows = (1, 2, 6, 10)
     lasts_s = 1.0
+    takes_s = 9.0
+    shows: Mapping[int, int] = {10: 1}
 
     def inject(self, campaign: Campaign) -> None:
         brokers = campaign.stage.kafka.brokers
@@ -151,9 +171,12 @@ class BrokerAway(Fault):
     name = "broker away"
     rows = (11,)
 
-    def __init__(self, chance: Random, seconds: float) -> None:
+    def __init__(self, chance: Random, seconds: float, meanwhile: Sequence[Fault] = ()) -> None:
         super().__init__(chance)
-        self.lasts_s = seconds
+        self.seconds = seconds
+        self.takes_s = seconds + 12
+        self.shows = {11: int(seconds)}
+        self.meanwhile = meanwhile
         self.name = f"broker away for {seconds:.0f} s"
 
     def inject(self, campaign: Campaign) -> None:
@@ -161,6 +184,10 @@ class BrokerAway(Fault):
         self.memory = campaign.memory_bytes()
         self.slow = campaign.stage.load.tell(do="count")["slow"]
         campaign.stage.kafka.broker(1).pause()
+        for fault in self.meanwhile:
+            campaign.schedule.append(f"{fault} meanwhile")
+            campaign.attempt(fault, lambda one: one.inject(campaign))
+        self.lasts_s = max(0.0, self.began + self.seconds - time.monotonic())
 
     def heal(self, campaign: Campaign) -> None:
         memory = campaign.memory_bytes()
@@ -176,18 +203,21 @@ class BrokerAway(Fault):
 
 
 class Races(Fault):
-    """Rounds of 64 clients for a balance that is worth fewer requests."""
+    """Rounds of 64 clients for a balance that is worth fewer requests: they go on through all the
+    faults that follow."""
 
     rows = (5,)
     lasts_s = 0.0
+    takes_s = 1.0
 
-    def __init__(self, chance: Random, rounds: int) -> None:
+    def __init__(self, chance: Random, rounds: int, every_s: float) -> None:
         super().__init__(chance)
-        self.rounds = rounds
+        self.rounds, self.every_s = rounds, every_s
+        self.shows = {5: rounds}
         self.name = f"{rounds} races of 64 clients"
 
     def inject(self, campaign: Campaign) -> None:
-        campaign.stage.load.tell(30.0 + 5.0 * self.rounds, do="race", rounds=self.rounds)
+        campaign.stage.load.tell(do="races", rounds=self.rounds, every_s=self.every_s)
 
 
 class BookChanged(Fault):
@@ -196,6 +226,7 @@ class BookChanged(Fault):
     name = "price book changed"
     rows = (17, 24)
     lasts_s = 1.0
+    takes_s = 16.0
     ahead = timedelta(seconds=6)
 
     def inject(self, campaign: Campaign) -> None:

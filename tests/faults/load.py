@@ -36,6 +36,8 @@ LATE_S = 3.0
 """An answer may come that much after it, on a machine that does everything at once."""
 LATENESS = timedelta(days=35)
 RESENT_SHARE, POISON_SHARE = 0.1, 0.01
+RACES_AT_ONCE = 6
+"""While nobody answers, no more are begun."""
 
 
 def text(at: datetime) -> str:
@@ -75,7 +77,7 @@ class Load:
         self.unsure: list[Callable[[], Any]] = []
         """Calls whose outcome is not known, to be asked again in the end."""
         self.count = dict.fromkeys(
-            ("usage", "resends", "poison", "calls", "unknown", "slow", "refused"), 0
+            ("usage", "resends", "poison", "calls", "unknown", "slow", "refused", "races"), 0
         )
         self.video: list[tuple[str, bytes]] = []
 
@@ -302,27 +304,36 @@ class Load:
                 body = {"id": f"{id}/capture", "customer": who, "quantities": {"responses": 1}}
                 await self.call(session, "capture", who, f"/v1/holds/{id}/capture", body)
 
-    async def race(self, session: aiohttp.ClientSession, rounds: int) -> int:
+    async def races(self, session: aiohttp.ClientSession, rounds: int, every_s: float) -> None:
+        """Rounds of a race, one begun so often, whatever becomes of the others meanwhile."""
+        running: set[asyncio.Task[None]] = set()
+        while self.count["races"] < rounds and not self.stopping:
+            if len(running) < RACES_AT_ONCE:
+                running.add(asyncio.create_task(self.race(session)))
+            await asyncio.sleep(every_s)
+            running = {task for task in running if not task.done()}
+        await asyncio.gather(*running)
+
+    async def race(self, session: aiohttp.ClientSession) -> None:
         """64 clients for a balance that is worth fewer requests."""
-        for _ in range(rounds):
-            number = next(self.numbers)
-            who, worth = f"race-{self.run_id}-{number}", self.random.randint(1, 63)
-            body = {
-                "id": f"{who}-grant",
-                "asset": "credit",
-                "amount": str(12 * worth),
-                "cost_basis": "0.01",
-            }
-            said = await self.call(session, "grant", who, f"/v1/customers/{who}/grants", body)
-            if not said:
-                continue
-            told = await asyncio.gather(
-                *(self.authorize(session, who, f"{who}-{n}", 600) for n in range(64))
-            )
-            whole = all(told)
-            allowed = sum(bool(one.get("allowed")) for one in told)
-            self.write(k="race", c=who, worth=worth, allowed=allowed, whole=whole)
-        return rounds
+        number = next(self.numbers)
+        who, worth = f"race-{self.run_id}-{number}", self.random.randint(1, 63)
+        body = {
+            "id": f"{who}-grant",
+            "asset": "credit",
+            "amount": str(12 * worth),
+            "cost_basis": "0.01",
+        }
+        said = await self.call(session, "grant", who, f"/v1/customers/{who}/grants", body)
+        if not said:
+            return
+        told = await asyncio.gather(
+            *(self.authorize(session, who, f"{who}-{n}", 600) for n in range(64))
+        )
+        whole = all(told)
+        allowed = sum(bool(one.get("allowed")) for one in told)
+        self.write(k="race", c=who, worth=worth, allowed=allowed, whole=whole)
+        self.count["races"] += 1
 
     async def duplicates(self, session: aiohttp.ClientSession, groups: int, copies: int) -> int:
         """The same id from many at once at both gateways; then the same id with other content."""
@@ -395,8 +406,9 @@ class Load:
                     asyncio.create_task(self.agent(session, number))
                     for number in range(self.config["agents"])
                 ]
-            case "race":
-                return {"did": await self.race(session, line["rounds"])}
+            case "races":
+                races = self.races(session, line["rounds"], line["every_s"])
+                tasks.append(asyncio.create_task(races))
             case "duplicates":
                 return {"did": await self.duplicates(session, line["groups"], line["copies"])}
             case "known":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +45,7 @@ class SlowNetwork(NetworkFault):
 
     name = "network slow by 200 ms each way"
     lasts_s = 5.0
+    takes_s = 10.0
 
     def inject(self, campaign: Campaign) -> None:
         self.begin(campaign)
@@ -83,10 +85,12 @@ class HeldCommit(Fault):
     """The end of one transaction comes late, when its producer has given it up."""
 
     rows = (1, 2, 9, 23)
+    shows: Mapping[int, int] = {9: 1}
 
     def __init__(self, chance: Random, seconds: float) -> None:
         super().__init__(chance)
         self.seconds = seconds
+        self.takes_s = 2 * seconds + 8
         self.name = f"EndTxn held for {seconds:.0f} s"
 
     def inject(self, campaign: Campaign) -> None:

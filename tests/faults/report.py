@@ -6,6 +6,18 @@ from typing import Any
 
 from tests.faults.invariants import INVARIANTS
 
+BEGIN, END = "<!-- faults: made by the suite -->", "<!-- /faults -->"
+"""Between these the README has what `written` made."""
+
+
+def written(readme: str, result: dict[str, Any]) -> str:
+    """The README with this campaign in it. Raises ValueError where it has no place for one."""
+    before, begin, rest = readme.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"the README has no {BEGIN} ... {END}")
+    return f"{before}{BEGIN}\n\n{summary(result)}\n\n{table(result)}\n\n{END}{after}"
+
 
 def table(result: dict[str, Any]) -> str:
     """Markdown: each invariant, how it was tested, and what came of it or that it was not shown."""

@@ -191,6 +191,22 @@ class Stage:
         self.gateways[instance] = service
         return service
 
+    def mend(self) -> None:
+        """Everything runs again that a fault that went wrong may have left hurt."""
+        for relay in self.relays:
+            relay.tell(do="heal")
+        for broker in self.kafka.brokers:
+            if broker.pid is None:
+                broker.restart(timeout_s=READY_S)
+            else:
+                broker.resume()
+        for services, start in ((self.settlers, self.settler), (self.gateways, self.gateway)):
+            for instance in ("0", "1"):
+                if instance in services and services[instance].running:
+                    services[instance].resume()
+                else:
+                    start(instance)
+
     def publish(self, content: dict[str, Any], effective_at: datetime) -> None:
         """A price book, which the judge is told as well."""
         book = PriceBook.model_validate(content)

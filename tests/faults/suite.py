@@ -32,6 +32,8 @@ BROKER_DISK_MIB = 3072
 """Of the broker, where a campaign fills it: enough for what half an hour writes."""
 END_S = 60.0
 """What the end takes: everything decided, stores dumped, the verdict."""
+DUPLICATES_S = 30.0
+"""What the concurrent duplicates at the beginning take."""
 
 
 class Campaign:
@@ -83,15 +85,33 @@ class Campaign:
         """One fault: done, left for a while, undone, and everything served again."""
         began = time.monotonic()
         self.schedule.append(str(fault))
+        self.attempt(fault, self._do)
+        self.stage.serving()
+        took = time.monotonic() - began
+        self.measured(f"seconds_{type(fault).__name__}", took)
+        self.say(f"{fault}: served again after {took:.1f} s")
+
+    def _do(self, fault: Fault) -> None:
         fault.inject(self)
         self.stage.pause(fault.lasts_s)
         fault.heal(self)
         self.stage.serving()
-        for row in fault.rows:
-            self.faults[row] += 1
-        took = time.monotonic() - began
-        self.measured("seconds_a_fault", took)
-        self.say(f"{fault}: served again after {took:.1f} s")
+
+    def attempt(self, fault: Fault, doing: Callable[[Fault], None]) -> None:
+        """Do a fault and count it. What this machine cannot do leaves its rows not shown; what does
+        not come about, as it must, is a violation, and the campaign goes on if it can."""
+        try:
+            doing(fault)
+        except CannotError as error:
+            for row in fault.rows:
+                self.not_shown[row] = str(error)
+            self.say(f"{fault}: {error}")
+        except (CampaignError, BrokerError, KafkaException) as error:
+            self.note(fault.rows[0], violation=f"{fault}: {error}")
+            self.say(f"{fault}: VIOLATION: {error}")
+            self.stage.mend()
+        else:
+            self.faults.update(fault.faults())
 
     def run(self, only: Sequence[str] = ()) -> None:
         """All of it. Raises CampaignError where it comes to no end."""
@@ -103,12 +123,7 @@ class Campaign:
         for fault in schedule(self.minutes, self.chance, self.disk, only):
             if time.monotonic() > deadline:
                 break
-            try:
-                self.do(fault)
-            except CannotError as error:
-                for row in fault.rows:
-                    self.not_shown[row] = str(error)
-                self.say(f"{fault}: {error}")
+            self.do(fault)
         self.end()
 
     def end(self) -> None:

@@ -6,16 +6,18 @@ import os
 import random
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
-from tests.faults.children import ROOT
-from tests.faults.faults import KillSettlement
+from tests.faults.beside import ORDERS_SEEDS
+from tests.faults.children import ROOT, CampaignError, CannotError
+from tests.faults.faults import Fault, KillSettlement
 from tests.faults.invariants import INVARIANTS
-from tests.faults.report import summary, table
+from tests.faults.report import BEGIN, END, summary, table, written
 from tests.faults.schedule import long, schedule, short
 from tests.faults.stage import Stage
-from tests.faults.suite import Campaign
+from tests.faults.suite import DUPLICATES_S, END_S, Campaign
 
 from drawdown.config import ConfigError, load
 from drawdown.settlement.crashes import POINTS, crash_at
@@ -75,6 +77,19 @@ def test_what_the_machine_cannot_do_is_said(campaign: Campaign) -> None:
     assert "not shown: no small disk can be mounted" in table(campaign.result())
 
 
+def test_the_readme_gets_the_table_in_its_place(campaign: Campaign) -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    result = campaign.result()
+    made = written(readme, result)
+    assert table(result) in made
+    assert summary(result) in made
+    assert made.startswith(readme[: readme.index(BEGIN)])
+    assert made.endswith(readme[readme.index(END) :])
+    assert written(made, result) == made
+    with pytest.raises(ValueError, match="has no"):
+        written("# Nothing", result)
+
+
 def test_the_summary_names_seed_and_length(campaign: Campaign) -> None:
     assert "3 minutes, seed 7" in summary(campaign.result())
 
@@ -88,11 +103,54 @@ def test_the_same_seed_makes_the_same_schedule() -> None:
     assert names(5) != names(6)
 
 
-def test_a_long_campaign_has_faults_for_every_row_that_needs_some() -> None:
-    aimed = {row for fault in long(random.Random(1), None) for row in fault.rows}
-    needed = {one.number for one in INVARIANTS if one.faults_min}
-    elsewhere = {15, 20, 22, 25}  # the storm counts its own; the others are done at the end
-    assert needed - elsewhere <= aimed
+def planned(faults: list[Fault]) -> list[Fault]:
+    """These, and those done while they last."""
+    return [one for fault in faults for one in (fault, *fault.meanwhile)]
+
+
+@pytest.mark.parametrize("number", range(1, 26))
+def test_a_long_campaign_does_enough_for_every_row(number: int) -> None:
+    invariant = INVARIANTS[number - 1]
+    faults = planned(long(random.Random(1), None))
+    done = Counter({15: 1, 20: ORDERS_SEEDS, 25: 1})  # at the end
+    seen: Counter[int] = Counter()
+    for fault in faults:
+        done.update(fault.faults())
+        seen.update(fault.shows)
+    assert done[number] >= invariant.faults_min
+    # The others' events are counted by the judge, of what the load made.
+    if any(number in fault.shows for fault in faults):
+        assert seen[number] >= invariant.events_min
+
+
+def test_a_long_campaign_has_the_time_for_all_of_it() -> None:
+    faults = long(random.Random(1), None)
+    assert sum(fault.takes_s for fault in faults) <= 30 * 60 - END_S - DUPLICATES_S
+
+
+def test_nothing_is_done_meanwhile_that_takes_longer() -> None:
+    for fault in planned(long(random.Random(1), None)):
+        assert sum(one.takes_s for one in fault.meanwhile) <= fault.takes_s
+
+
+def test_a_fault_that_does_not_come_about_is_a_violation_and_the_next_is_done(
+    campaign: Campaign, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(campaign.stage, "mend", lambda: None)
+
+    def never(fault: Fault) -> None:
+        raise CampaignError("nobody took over")
+
+    def cannot(fault: Fault) -> None:
+        raise CannotError("this machine has no such thing")
+
+    kill = KillSettlement(random.Random(1))
+    campaign.attempt(kill, never)
+    campaign.attempt(kill, cannot)
+    campaign.attempt(kill, lambda fault: None)
+    assert campaign.violations[1] == ["settlement killed: nobody took over"]
+    assert campaign.not_shown[1] == "this machine has no such thing"
+    assert [campaign.faults[row] for row in kill.rows] == [1] * len(kill.rows)
 
 
 def test_a_short_one_kills_something() -> None:

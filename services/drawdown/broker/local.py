@@ -480,10 +480,19 @@ class Broker:
         """SIGCONT. Raises `BrokerError` if it does not run."""
         self._signal(signal.SIGCONT)
 
-    def restart(self, *, env: Mapping[str, str] | None = None, timeout_s: float = 60.0) -> None:
+    def restart(
+        self,
+        *,
+        env: Mapping[str, str] | None = None,
+        classes: Path | None = None,
+        timeout_s: float = 60.0,
+    ) -> None:
         """Run it again on the same folder and ports and wait until it serves; one that runs is
-        stopped first. `env`: variables for this run, over those of the cluster."""
+        stopped first. For this run only: `env`, variables over those of the cluster; `classes`, a
+        folder of Java classes that come before Kafka's own."""
         cluster, runtime = self._cluster, Runtime.ready()
+        if classes is not None:
+            runtime = replace(runtime, class_path=(classes, *runtime.class_path))
         with cluster._alone():
             cluster._end({self.id}, signal.SIGTERM)
             cluster._spawn(self.id, runtime, env)
