@@ -49,6 +49,7 @@ COMMANDS: Final = {
     "wallet": Listed(LOOK, "wallet", "Show what a customer has, and what became of it."),
     "customers": Listed(LOOK, "wallet", "List the customers and their balances."),
     "balance": Listed(LOOK, "balance", "Show what a customer had at a moment, from the journal."),
+    "statement": Listed(LOOK, "statement", "Sum up a period from the journal, and issue it."),
     "explain": Listed(LOOK, "explain", "Show how an entry's price came about, line by line."),
     "tail": Listed(LOOK, "tail", "Follow a topic, a readable line per record."),
     "replay": Listed(OPERATE, "replay", "Rebuild every row from the journal, and compare."),

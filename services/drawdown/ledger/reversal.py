@@ -37,6 +37,7 @@ INSTEAD: Final = {
     "rollover": "adjust",
     "settle": "adjust",
     "convert": "adjust",
+    "statement": "it stands: what is set right later is in the next one",
 }
 """What to do about entries that have no inverse."""
 
@@ -174,7 +175,10 @@ def _back(
             rest += part.amount
             paid += part.revenue
             revenue -= part.revenue
-    paid += before.rare.breakage if rest and ended else 0
+    void = before.rare.void
+    if rest and ended:
+        paid += before.rare.breakage
+        paid += amount_of(void.refunded or "0") if void is not None else 0
     overdrawn = min(before.overdrawn, account.overdrawn)
     credit = min(before.credit, account.credit_used - account.credit_held)
     book = books.at(now.at_ms)

@@ -8,7 +8,7 @@ others go on.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Final, cast, get_args
 
 from confluent_kafka import Message
@@ -85,10 +85,22 @@ def unreadable(value: bytes, error: RecordError) -> str:
     return f"it is no entry of a journal: {error}"
 
 
+Folded = Callable[[Sealed, Wallet | None, Wallet], None]
+
+
 class Rebuilt:
     """The rows of one partition, as far as its journal was folded."""
 
-    def __init__(self, partition: int, topic: str, store: Store, differences: Differences) -> None:
+    def __init__(
+        self,
+        partition: int,
+        topic: str,
+        store: Store,
+        differences: Differences,
+        folded: Folded | None = None,
+    ) -> None:
+        """`folded` is told each entry that followed, with the wallet before and after it."""
+        self._folded = folded
         self.partition = partition
         self.topic = topic
         self.store = store
@@ -141,6 +153,7 @@ class Rebuilt:
             wrong = self._causes.wrong(cause.topic, cause.offset)
             if wrong is not None:
                 self._add(message, customer, "cause", wrong)
+        before = None if self._folded is None else self.view.row(customer)
         try:
             changed = evolve(self.view, sealed)
         except (BrokenInvariantError, KeyError, AssertionError) as error:
@@ -148,8 +161,11 @@ class Rebuilt:
             return
         for key, row in changed.items():
             self.view.put(key, row)
-        if entry.asset is not None and (wrong := imbalance(cast(Wallet, changed[customer]))):
+        wallet = cast(Wallet, changed[customer])
+        if entry.asset is not None and (wrong := imbalance(wallet)):
             self.breaks(message, customer, "conservation", wrong)
+        elif self._folded is not None:
+            self._folded(sealed, before, wallet)
 
     def _does_not_follow(self, message: Message, sealed: Sealed, error: Exception) -> None:
         customer = sealed.entry.customer
