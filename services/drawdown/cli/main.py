@@ -40,6 +40,7 @@ COMMANDS: Final = {
     "grant": Listed(MONEY, "money", "Put value into a customer's wallet."),
     "terms": Listed(MONEY, "money", "Set credit limits and low-balance thresholds."),
     "void": Listed(MONEY, "corrections", "End a grant."),
+    "refund": Listed(MONEY, "corrections", "Take back what is unspent of a grant, as paid back."),
     "adjust": Listed(MONEY, "corrections", "Add to a wallet, or take from it, with a reason."),
     "reverse": Listed(MONEY, "corrections", "Book the exact inverse of an entry, once."),
     "convert": Listed(MONEY, "corrections", "Turn some of one asset into another."),

@@ -384,8 +384,9 @@ def _csv_customers(found: Iterable[Statement]) -> Iterator[Sequence[object]]:
     """A row per customer and asset; revenue stands on the first of a customer's rows alone, so that
     every column sums up."""
     kinds = ("opening", *KINDS, "closing")
-    yield ("customer", "statement", "starts_at", "ends_at", "asset", *kinds, "charged",
-           "reporting", *MONEY)  # fmt: skip
+    money_titles = [name if name in ("cost", "margin") else f"revenue_{name}" for name in MONEY]
+    titles = ("customer", "statement", "starts_at", "ends_at", "asset")
+    yield *titles, *kinds, "charged", "reporting", *money_titles
     for made in found:
         money: Sequence[str] = _money_texts(made.revenue)
         at = (timestamp_text(made.starts_at), timestamp_text(made.ends_at))
