@@ -147,7 +147,7 @@ def _named(wallet: Wallet, grant_id: str) -> Grant:
     raise RecordError(
         Reason.GRANT_UNKNOWN,
         f"{wallet.customer} has no live grant {grant_id!r}: it was spent, lapsed or voided, or"
-        " never was",
+        " never was; name one that the wallet shows",
         "grant_id",
     )
 
