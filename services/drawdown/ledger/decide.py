@@ -138,7 +138,7 @@ def _decide(
                 fingerprint=fingerprint.hex(),
                 reason=cast(Void, command).reason,
             )
-            then = with_settled(entry, wallet, now)
+            then = with_settled(entry, wallet, books, now)
     sealed = seal(entry)
     answer = answer_of(sealed)
     return replaced(

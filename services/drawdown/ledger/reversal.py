@@ -91,11 +91,13 @@ def reverse(
     return _out(wallet, before, entry, books, now)
 
 
-def settled(wallet: Wallet, asset: str, now: Moment) -> Sealed | None:
+def settled(wallet: Wallet, asset: str, reporting: str, now: Moment) -> Sealed | None:
     """The entry that pays what the wallet owes from what it has that pays for anything; None where
-    there is not both."""
+    there is not both. What is overdrawn is paid first; credit in the reporting currency was revenue
+    when it was used, see `drawdown.take`."""
     account = wallet.account(asset)
     left = account.owed
+    earning = account.overdrawn if asset == reporting else left
     slices: list[Slice] = []
     for grant in wallet.grants:
         terms = grant.terms
@@ -107,7 +109,8 @@ def settled(wallet: Wallet, asset: str, now: Moment) -> Sealed | None:
             and grant.in_effect(now.at_ms)
         ):
             part = min(left, grant.remaining)
-            slices.append(Slice(terms.id, part, earned(terms, grant, part)))
+            slices.append(Slice(terms.id, part, earned(terms, grant, min(part, earning))))
+            earning -= min(part, earning)
             left -= part
     paid = account.owed - left
     if not paid:
@@ -319,9 +322,11 @@ def _less(wallet: Wallet, slices: list[Slice]) -> tuple[Grant, ...]:
     )
 
 
-def with_settled(entry: Entry, wallet: Wallet, now: Moment) -> Sealed | None:
+def with_settled(entry: Entry, wallet: Wallet, books: Books, now: Moment) -> Sealed | None:
     """What the wallet can pay of its debts once a reversal gave something back."""
     reverses = entry.rare.reverses
     if reverses is None or not reverses.back or entry.asset is None:
         return None
-    return settled(evolve_wallet(wallet, seal(entry)), entry.asset, now)
+    book = books.at(now.at_ms)
+    reporting = REPORTING_DEFAULT if book is None else book.reporting
+    return settled(evolve_wallet(wallet, seal(entry)), entry.asset, reporting, now)
