@@ -38,3 +38,20 @@ def test_a_wallet_is_corrected_suspended_and_closed(live: Live) -> None:
         assert (answer.status_code, answer.json()["reason"]) == (200, f"wallet_{state}")
     refused = post(live, customer, "adjustments", id="a2", **taken)
     assert (refused.status_code, refused.json()["code"]) == (409, "wallet_closed")
+
+
+def test_a_top_up_is_refunded_in_part_and_disputed(live: Live) -> None:
+    customer = live.customer()
+    live.grant(customer, "credit", "60", id="top-up")
+    live.use(customer)
+    refund = {"grant_id": "top-up", "refund": True, "amount": "8", "reason": "asked for"}
+    assert post(live, customer, "voids", **refund).json()["balance"] == "40"
+    live.await_entry(customer, 3)
+    entries = live.query.get(f"/v1/customers/{quoted(customer)}/entries").json()["data"]
+    disputed = {"entry": entries[-1], "reason": "disputed"}
+    answer = post(live, customer, "reversals", **disputed)
+    assert (answer.json()["amount"], answer.json()["balance"]) == ("60", "-20")
+    live.await_entry(customer, 4)
+    newest = live.query.get(f"/v1/customers/{quoted(customer)}/entries").json()["data"][0]
+    won = post(live, customer, "reversals", entry=newest, reason="won")
+    assert won.json()["balance"] == "40"

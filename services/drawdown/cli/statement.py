@@ -321,8 +321,9 @@ def _show_all(found: Sequence[Statement], *, as_json: bool, as_csv: bool) -> Non
     show(f"{counted(len(found), 'customer')}", "bold")
     for each in sums["assets"]:
         show(f"{each['asset']}: from {each['opening']} to {each['closing']}", "bold")
-    said = ", ".join(f"{name.replace('_', ' ')} {sums['revenue'][name]}" for name in MONEY)
-    show(said)
+    revenue = sums["revenue"]
+    said = [f"{name.replace('_', ' ')} {revenue[name]}" for name in MONEY if revenue[name] != "0"]
+    show(", ".join(said) or "no revenue")
 
 
 SHOWN: Final = ("paid_in", "recognized", "breakage", "deferred_closing", "cost", "margin")

@@ -145,7 +145,7 @@ def add_wallet_doors(app: FastAPI, gateway: Gateway) -> None:
     )
     async def voids(request: Request, customer: Customer) -> Response:
         """What is left of it is gone. One that recurs does not come again; with `keep` what is left
-        of this cycle stays."""
+        of this cycle stays. With `refund` what is taken was paid back, in part with `amount`."""
         return await act(request, customer, "void", None)
 
     @app.post(
@@ -180,7 +180,8 @@ def add_wallet_doors(app: FastAPI, gateway: Gateway) -> None:
     )
     async def reversals(request: Request, customer: Customer) -> Response:
         """The entry whole, as the query service gives it. It is reversed once: the same again is
-        refused, or with its id answered as the first time."""
+        refused, or with its id answered as the first time. Of a grant: what was used of it is taken
+        back too, as when a top-up is disputed; the reversal is reversed when the dispute is won."""
         return await act(request, customer, "reverse", None)
 
     @app.post(
