@@ -176,7 +176,8 @@ def test_an_entry_that_is_reversed_twice() -> None:
     till.use("ada", 1)
     till.reverse("ada", 2)
     assert refused(till, "reverse", sequence=2) == (
-        "already_reversed", "entry", "entry 2 was reversed by entry 3: reverse that one, or adjust",
+        "already_reversed", "entry",
+        "entry 2 was reversed or ended by entry 3: reverse that one, or adjust",
     )  # fmt: skip
 
 

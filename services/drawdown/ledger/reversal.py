@@ -54,8 +54,8 @@ def reverse(
     if known is not None:
         raise RecordError(
             Reason.ALREADY_REVERSED,
-            f"entry {before.sequence} was reversed by entry {known.by}: reverse that one, or"
-            " adjust",
+            f"entry {before.sequence} was reversed or ended by entry {known.by}: reverse that"
+            " one, or adjust",
             "entry",
         )
     instead = INSTEAD.get(before.kind)
