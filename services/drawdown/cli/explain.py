@@ -465,9 +465,8 @@ def _show_correction(explained: Explained) -> None:
     if void := data.get("void"):
         kept = "; what is left is kept to its end" if void.get("kept") else ""
         lives = "it lives on with the rest" if void.get("part") else f"it comes no more{kept}"
-        show(
-            f"{'part of     ' if void.get('part') else 'ended       '}grant {void['grant']}: {lives}"
-        )
+        what = "taken from" if void.get("part") else "ended"
+        show(f"{what:<12}grant {void['grant']}: {lives}")
         if void.get("refunded") is not None:
             show(f"refunded    {void['refunded']} was paid for what is taken")
     if statement := data.get("statement"):
