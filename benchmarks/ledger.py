@@ -8,6 +8,10 @@ demo's (2,818 rates).
 
 `graduated_debits_per_second` is the same for five graduated tiers, whose running quantity is a row
 of its own: decided and evolved, from a decoded event to the rows, one core.
+`token_map_debits_per_second` and `ten_grants_debits_per_second` are decide, evolve and encode of a
+token map, from a decoded event to the wallet's bytes, one core, warm: for wallets of three and of
+ten grants, the first of which pays.
+
 `graduated_prices_per_second` is the price alone. `book_load_seconds` reads and compiles a book of
 10,000 rates, from its records as they stand on the topic.
 """
@@ -84,10 +88,13 @@ def main(arguments: list[str]) -> int:
     figures = [one_round(books, values) for _ in range(ROUNDS)]
     graduated = [graduated_round() for _ in range(ROUNDS)]
     loads = [load_seconds() for _ in range(3)]
+    tokens = {grants: [tokens_round(grants) for _ in range(WARM + 5)][WARM:] for grants in (3, 10)}
     result: dict[str, Any] = {
         "machine": machine(),
         "us_per_event": round(statistics.median(figures), 2),
         "us_per_event_best": round(min(figures), 2),
+        "token_map_debits_per_second": int(statistics.median(tokens[3])),
+        "ten_grants_debits_per_second": int(statistics.median(tokens[10])),
         "graduated_debits_per_second": int(statistics.median(graduated)),
         "graduated_prices_per_second": int(statistics.median(prices_round() for _ in range(3))),
         "book_load_seconds": round(statistics.median(loads), 3),
@@ -150,6 +157,84 @@ def graduated_round(events: int = 5000, customers: int = 50) -> float:
     return events / took
 
 
+def tokens_round(grants: int, events: int = 20_000, customers: int = 200) -> float:
+    """Debits per second by a token map, of wallets with so many grants."""
+    price = {
+        "model": "token_map",
+        "per": 1_000_000,
+        "prices": {"input": "1.25", "cached_input": "0.125", "output": "10"},
+    }
+    fields = {name: name for name in price["prices"]}
+    content = _content([{"id": "gpt-5", "meter": "m", "asset": "USD", "price": price,
+                         "match": {"model": "gpt-5"}}])  # fmt: skip
+    content["meters"][0]["fields"] = fields
+    books, memory, now = Books([load(content)]), Memory(), Moment(NOW_MS)
+    for number in range(customers):
+        for grant in range(grants):
+            _grant(memory, books, now, f"c{number}", f"g{grant}", priority=grant)
+    decoded = [
+        decode_usage(
+            encode(
+                {
+                    "specversion": "1.0",
+                    "id": f"e{number}",
+                    "source": "bench",
+                    "type": "m",
+                    "subject": f"c{number % customers}",
+                    "time": timestamp_text(TIME),
+                    "data": {
+                        "model": "gpt-5",
+                        "feature": "chat",
+                        "input": 500 + number % 997,
+                        "cached_input": 1500,
+                        "output": 100 + number % 89,
+                    },
+                }
+            )
+        )
+        for number in range(events)
+    ]
+    gc.collect()
+    gc.disable()
+    began = time.perf_counter()
+    for offset, event in enumerate(decoded):
+        key = usage_key(event)
+        decided = decide_usage(memory, event, key, Origin("usage-events", 0, offset), books, now)
+        (sealed,) = decided.entries
+        wallet = evolve_wallet(decided.wallet, sealed)
+        memory.rows[event.subject] = wallet
+        memory.ids[key] = decided.identity
+        row_bytes(wallet)
+    took = time.perf_counter() - began
+    gc.enable()
+    return events / took
+
+
+WARM = 2
+"""Rounds before those that count."""
+
+
+def _grant(
+    memory: Memory, books: Books, now: Moment, customer: str, grant_id: str, **terms: Any
+) -> None:
+    """A grant of 1,000 USD."""
+    content = {
+        "type": "grant",
+        "id": grant_id,
+        "customer": customer,
+        "time": timestamp_text(TIME),
+        "asset": "USD",
+        "amount": "1000",
+        **terms,
+    }
+    command = decode_command(encode(content))
+    key = command_key(customer, command.id)
+    decided = decide_command(memory, command, key, Origin("commands"), books, now)
+    for sealed in decided.entries:
+        before = memory.rows.get(customer) or Wallet(customer)
+        memory.rows[customer] = evolve_wallet(before, sealed)
+
+
 def prices_round(prices: int = 20_000) -> float:
     """Prices per second by five graduated tiers."""
     book = _graduated_book().at(NOW_MS)
@@ -190,24 +275,7 @@ def one_round(books: Books, values: list[bytes]) -> float:
     memory, now = Memory(), Moment(NOW_MS)
     for customer in traffic.CUSTOMERS:
         for number, category in enumerate(("included", "paid")):
-            command = decode_command(
-                encode(
-                    {
-                        "type": "grant",
-                        "id": f"g{number}",
-                        "customer": customer,
-                        "time": timestamp_text(TIME),
-                        "asset": "USD",
-                        "amount": "1000",
-                        "category": category,
-                    }
-                )
-            )
-            key = command_key(customer, command.id)
-            decided = decide_command(memory, command, key, Origin("commands"), books, now)
-            for sealed in decided.entries:
-                before = memory.rows.get(customer) or Wallet(customer)
-                memory.rows[customer] = evolve_wallet(before, sealed)
+            _grant(memory, books, now, customer, f"g{number}", category=category)
     gc.collect()
     gc.disable()
     began = time.perf_counter()

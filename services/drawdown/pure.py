@@ -51,6 +51,24 @@ Time goes on: periods end, holds and grants expire, each as its timer would have
 '1'
 >>> [(e["type"].rpartition(".")[2], e["data"].get("amount")) for e in ledger.entries("ada")]
 [('grant', '20'), ('debit', '9'), ('debit', '2'), ('hold', '5'), ('capture', '3'), ('debit', '1')]
+
+A statement sums a period up, line by line; issued, it does not change, and what is used before its
+end but arrives later is in the next one.
+
+>>> january = ledger.statement("ada", month="2027-01")
+>>> for line in january["assets"][0]["lines"]:
+...     print(f"{line['kind']:<9}{line['amount']:>4}")
+granted    20
+debited   -11
+captured   -3
+>>> january["assets"][0]["closing"]["balance"], january["revenue"]["deferred_closing"]
+('6', '6')
+>>> ledger.issue("ada", month="2027-01")["statement"]
+1
+>>> _ = ledger.use("ada", "egress", {"gb": 10}, time="2027-01-31T23:59:59Z")
+>>> february = ledger.statement("ada", month="2027-02")
+>>> [(line["kind"], line["amount"], line.get("late")) for line in february["assets"][0]["lines"]]
+[('debited', '-1', None), ('debited', '-0.5', '2027-01')]
 """
 
 from __future__ import annotations
@@ -65,11 +83,19 @@ from typing import Any, Final
 from pydantic import TypeAdapter, ValidationError
 
 from drawdown.events.base import EPOCH, Timestamp, at_text, milliseconds, moment
-from drawdown.events.calendar import ZoneError, zone_named
-from drawdown.events.codec import RecordError, decode_command, decode_usage, encode, encode_numbers
+from drawdown.events.calendar import ZoneError, month_bounds, zone_named
+from drawdown.events.codec import (
+    RecordError,
+    decode_command,
+    decode_entry,
+    decode_usage,
+    encode,
+    encode_numbers,
+)
 from drawdown.events.numbers import amount_text, plain_text, rational_of
 from drawdown.events.pricebook import CommitRecord, PriceBook
 from drawdown.events.pricemodels import DECIMAL_FIELDS
+from drawdown.events.statements import Statement
 from drawdown.events.structs import struct_of, to_struct
 from drawdown.ledger.book import Book, BookError, Books
 from drawdown.ledger.captures import cost_of
@@ -82,6 +108,7 @@ from drawdown.ledger.outcome import Decided, Moment
 from drawdown.ledger.prices import UnpricedError
 from drawdown.ledger.pricing import Use, charge_of
 from drawdown.ledger.rows import Row, row_bytes
+from drawdown.ledger.statements import BY_DEFAULT, Period, statement_of, sums_of
 from drawdown.ledger.usage import decide_usage
 from drawdown.ledger.values import NEVER, Running
 
@@ -350,6 +377,48 @@ class Ledger:
         accounts = {account["asset"]: account for account in self.wallet(customer)["accounts"]}
         return str(accounts[asset]["balance"]) if asset in accounts else "0"
 
+    # statements
+
+    def statement(
+        self,
+        customer: str,
+        *,
+        month: str | None = None,
+        start: Time | None = None,
+        end: Time | None = None,
+        zone: str = "UTC",
+        by: tuple[str, ...] = BY_DEFAULT,
+    ) -> dict[str, Any]:
+        """The statement of a calendar `month` such as 2027-01, or from `start`, included, to `end`,
+        not included; usage grouped by meter, rate and dimensions as `by` says. Raises ValueError
+        for what is no period."""
+        period = _period(month, start, end, zone)
+        made = self._statement(customer, period, by)
+        found: dict[str, Any] = json.loads(encode(made))
+        return found
+
+    def issue(
+        self,
+        customer: str,
+        *,
+        month: str | None = None,
+        start: Time | None = None,
+        end: Time | None = None,
+        zone: str = "UTC",
+        at: Time | None = None,
+    ) -> dict[str, Any]:
+        """Issue the statement of a period that is over: its sums stand for good. The decision,
+        also of a refusal."""
+        self._goes_on(at)
+        sums = sums_of(self._statement(customer, _period(month, start, end, zone), ()))
+        return self.command("issue_statement", customer, statement=json.loads(encode(sums)))
+
+    def _statement(self, customer: str, period: Period, by: tuple[str, ...]) -> Statement:
+        book = self._books.at(period.ends_ms - 1)
+        assert book is not None, "one is in effect from the beginning"
+        values = [value for value in self._journal if decode_entry(value).subject == customer]
+        return statement_of(customer, lambda: values, period, book.reporting, by)
+
     # what the ledger reads
 
     def row(self, key: str) -> Any:
@@ -401,6 +470,19 @@ class _Used:
     def identity(self, key: bytes) -> bytes | None:  # noqa: ARG002 - the rows a decision reads
         """Nothing is remembered."""
         return None
+
+
+def _period(month: str | None, start: Time | None, end: Time | None, zone: str) -> Period:
+    """The period that is meant. Raises ValueError."""
+    if month is not None and start is None and end is None:
+        starts_ms, ends_ms = month_bounds(month, zone)
+    elif month is None and start is not None and end is not None:
+        starts_ms, ends_ms = _ms(start), _ms(end)
+    else:
+        raise ValueError("give a month, or start and end")
+    if ends_ms <= starts_ms:
+        raise ValueError("end: is not after start")
+    return Period(starts_ms, ends_ms, zone, zone_named(zone))
 
 
 def _zone(name: str) -> tzinfo | None:

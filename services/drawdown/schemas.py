@@ -46,6 +46,7 @@ from drawdown.events.commands import (
     Convert,
     Extend,
     Grant,
+    IssueStatement,
     Release,
     Reverse,
     SetState,
@@ -98,6 +99,7 @@ RECORDS: Final[Mapping[Topic, Mapping[str, type[BaseModel]]]] = {
         "reverse": Reverse,
         "convert": Convert,
         "set-state": SetState,
+        "issue-statement": IssueStatement,
     },
     PRICE_BOOK: {
         "asset": AssetRecord,

@@ -16,6 +16,7 @@ from drawdown.events.commands import (
     Convert,
     Extend,
     Grant,
+    IssueStatement,
     Release,
     Reverse,
     SetState,
@@ -55,6 +56,19 @@ COMMAND: Final = {
     "deadline_at": AT,
 }
 SCOPE: Final = {"meters": ["llm"], "dimensions": {"model": ["gpt-5", ""]}}
+SUMS: Final = {
+    "starts_at": AT,
+    "ends_at": AT,
+    "zone": "Europe/Berlin",
+    "reporting": "USD",
+    "first_sequence": 1,
+    "last_sequence": 7,
+    "closing_digest": DIGEST,
+    "assets": [
+        {"asset": "USD", "opening": "0", "closing": "5", "movements": {"granted": "5"}},
+    ],
+    "revenue": {"paid_in": "5", "deferred_closing": "5", "cost": "-1", "margin": "1"},
+}
 UPLOAD: Final = {"version": "v1", "upload": "u1"}
 RATE: Final = {
     "id": "gpt-5",
@@ -145,6 +159,7 @@ SAMPLES: Final[list[tuple[type[BaseModel], dict[str, Any]]]] = [
         },
     ),
     (Void, {**COMMAND, "type": "void", "grant_id": "g1", "keep": True, "reason": "fraud"}),
+    (Void, {**COMMAND, "type": "void", "grant_id": "g1", "refund": True, "amount": "2.5"}),
     (
         Adjust,
         {
@@ -184,6 +199,7 @@ SAMPLES: Final[list[tuple[type[BaseModel], dict[str, Any]]]] = [
         },
     ),
     (SetState, {**COMMAND, "type": "set_state", "state": "suspended", "reason": "unpaid"}),
+    (IssueStatement, {**COMMAND, "type": "issue_statement", "statement": SUMS, "reason": ""}),
     (
         SetTerms,
         {
@@ -370,6 +386,7 @@ SAMPLES: Final[list[tuple[type[BaseModel], dict[str, Any]]]] = [
             "capture_policy": "cap",
             "outage": {"mode": "open", "amount": "5", "asset": "USD"},
             "holds_max": 10,
+            "issued": {"number": 1, "ends_at": AT, "last_sequence": 2, "digest": DIGEST},
         },
     ),
     (

@@ -132,6 +132,21 @@ def test_what_comes_back_pays_what_is_owed() -> None:
     sound(till)
 
 
+def test_credit_that_was_revenue_when_it_was_used_is_not_so_again_when_it_is_paid() -> None:
+    till = Till()
+    till.command("set_terms", "ada", credit_limits={"USD": "6"})
+    till.grant("ada", "9", "g")
+    till.use("ada", 9)
+    till.use("ada", 8)
+    assert till.wallet("ada")["revenue"] == "15"
+    till.reverse("ada", 3, id="r1")
+    assert till.statement("ada")[-1] == (
+        "settle", "8", "1", {"r1": "8", "credit": "-6", "overdrawn": "-2"},
+    )  # fmt: skip
+    assert till.wallet("ada")["revenue"] == "8", "what was used and not reversed"
+    sound(till)
+
+
 def test_a_capture_is_reversed_like_a_debit() -> None:
     till = Till()
     till.grant("ada", "10", "g")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
+from datetime import UTC, timedelta
 
 from tests.support.desk import Desk, book
 
 from drawdown.events.base import at_text
-from drawdown.events.catalogue import COMMANDS, USAGE_EVENTS
+from drawdown.events.catalogue import BALANCE_CHANGES, COMMANDS, USAGE_EVENTS
+from drawdown.events.codec import encode
 from drawdown.events.pricebook import Rate, TokenMap
+from drawdown.ledger.statements import Period, statement_of, sums_of
 from drawdown.stream.partition import partition_of
 
 DEARER = Rate(
@@ -78,8 +80,25 @@ def lived() -> Desk:
             USAGE_EVENTS, b"ada", json.dumps(event).encode(), headers=list(answered.items())
         )
     desk.settle()
+    _issued(desk)
     assert desk.wrongs() == []
     return desk
+
+
+def _issued(desk: Desk) -> None:
+    """A statement of all that cleo did, and one that cannot be."""
+    desk.pass_time(1)
+    values = [
+        message.value() or b""
+        for message in desk.records(BALANCE_CHANGES)
+        if message.key() == b"cleo"
+    ]
+    period = Period(0, desk.clock.ms, "UTC", UTC)
+    sums = json.loads(encode(sums_of(statement_of("cleo", lambda: values, period, "USD", ()))))
+    desk.command("issue_statement", "cleo", statement={**sums, "last_sequence": 1})
+    desk.command("issue_statement", "cleo", statement=sums)
+    desk.settle()
+    assert desk.wallet("cleo")["issued"]["number"] == 1
 
 
 def _same(desk: Desk, customer: str, event_id: str, **data: int) -> None:

@@ -218,6 +218,20 @@ def _correct(desk: Desk) -> None:
     desk.settle()
     desk.pass_time(DAY_S + 1)
     desk.settle()
+    desk.command("issue_statement", "max", statement=_nothing())
+    desk.settle()
+
+
+def _nothing() -> dict[str, Any]:
+    """The sums of a period before there was anything."""
+    return {
+        "starts_at": _in_days(-2),
+        "ends_at": _in_days(-1),
+        "reporting": "USD",
+        "first_sequence": 1,
+        "last_sequence": 0,
+        "closing_digest": "0" * 64,
+    }
 
 
 def _in_days(days: int) -> str:
@@ -261,7 +275,7 @@ def test_the_desk_shows_every_kind_of_entry_decision_and_notice() -> None:
     assert set(desk().kinds("ada")) == {"grant", "terms", "debit", "unpriced", "lapse"}
     about_holds = {"hold", "capture", "release", "extend", "expire"}
     assert set(desk().kinds("eve")) == {"grant", "terms", "debit", *about_holds}
-    corrected = {"reversal", "adjust", "void", "convert", "state", "rollover"}
+    corrected = {"reversal", "adjust", "void", "convert", "state", "rollover", "statement"}
     assert set(desk().kinds("max")) == {"grant", "terms", "debit", "lapse", *corrected}
     assert set(desk().notices("ada")) == {
         "drawdown.usage.unpriced",

@@ -21,6 +21,7 @@ from drawdown.events.commands import (
     Convert,
     Extend,
     Grant,
+    IssueStatement,
     Release,
     Reverse,
     SetState,
@@ -496,7 +497,7 @@ def _damaged(value: bytes, rolled: random.Random) -> bytes:
 
 SPOILED = {
     *(UsageEvent, Authorize, Capture, Release, Extend, Grant, SetTerms),
-    *(Void, Adjust, Reverse, Convert, SetState),
+    *(Void, Adjust, Reverse, Convert, SetState, IssueStatement),
 }
 
 

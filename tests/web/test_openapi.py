@@ -143,6 +143,7 @@ def test_the_events_in_the_examples_are_taken(gateway: Document) -> None:
         ("/v1/customers/{customer}/cancellations", "post", "reverse", "200"),
         ("/v1/customers/{customer}/conversions", "post", "convert", "200"),
         ("/v1/customers/{customer}/state", "put", "set_state", "200"),
+        ("/v1/customers/{customer}/statements", "post", "issue_statement", "200"),
     ],
 )
 def test_the_commands_in_the_examples_are_commands(

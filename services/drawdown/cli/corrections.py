@@ -1,4 +1,4 @@
-"""`drawdown void`, `adjust`, `reverse`, `convert` and `state`: what an operator sets right."""
+"""`drawdown void`, `refund`, `adjust`, `reverse`, `convert`, `state`: what operators set right."""
 
 from __future__ import annotations
 
@@ -45,6 +45,35 @@ def void(
     """End a grant: what is left of it is gone, and it does not come again."""
     content: dict[str, Any] = {"grant_id": given.identifier("GRANT", grant), "keep": keep}
     _send("void", "voids", "voided", customer, content, reason, command_id, gateway, as_json)
+
+
+@app.command(
+    epilog="""\b
+Examples:
+  drawdown refund acme invoice-1041 --reason "asked for"            all that is left of it
+  drawdown refund acme invoice-1041 --amount 5 --reason goodwill    and the grant lives on
+
+\b
+A dispute takes all of a top-up back, also what was used; won, that is taken back in turn:
+  drawdown reverse acme invoice-1041 --reason disputed --id dispute-7
+  drawdown reverse acme dispute-7 --reason won --id won-7"""
+)
+def refund(
+    customer: Customer,
+    grant: Annotated[str, typer.Argument(metavar="GRANT", help="Its id; of a recurring one too.")],
+    reason: Annotated[str, typer.Option(help="Why; is kept in the entry.")],
+    amount: Annotated[
+        str | None, typer.Option(help="So much of what is left; default all of it.")
+    ] = None,
+    command_id: Id = None,
+    gateway: GatewayUrl = None,
+    as_json: Json = False,
+) -> None:
+    """Take what is unspent of a grant because it was paid back: neither revenue nor breakage."""
+    content: dict[str, Any] = {"grant_id": given.identifier("GRANT", grant), "refund": True}
+    if amount is not None:
+        content["amount"] = given.amount("--amount", amount)
+    _send("void", "voids", "refunded", customer, content, reason, command_id, gateway, as_json)
 
 
 @app.command(

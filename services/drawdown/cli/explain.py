@@ -462,9 +462,17 @@ def _show_correction(explained: Explained) -> None:
         back = "comes back" if reverses["back"] else "is taken back"
         last = "; it cannot be reversed again" if reverses.get("again") else ""
         show(f"reverses    entry {reverses['sequence']}, a {reverses['kind']}: {back}{last}")
-    if data.get("void"):
-        kept = "; what is left is kept to its end" if data["void"].get("kept") else ""
-        show(f"ended       grant {data['void']['grant']}: it comes no more{kept}")
+    if void := data.get("void"):
+        kept = "; what is left is kept to its end" if void.get("kept") else ""
+        lives = "it lives on with the rest" if void.get("part") else f"it comes no more{kept}"
+        what = "taken from" if void.get("part") else "ended"
+        show(f"{what:<12}grant {void['grant']}: {lives}")
+        if void.get("refunded") is not None:
+            show(f"refunded    {void['refunded']} was paid for what is taken")
+    if statement := data.get("statement"):
+        sums = statement["sums"]
+        show(f"statement   {statement['number']}, {sums['starts_at']} to {sums['ends_at']}")
+        show(f"entries     {sums['first_sequence']} to {sums['last_sequence']}")
     if conversion:
         to = "for" if data.get("grant") else "to"
         show(

@@ -49,10 +49,15 @@ def _correction_about(data: Json) -> str | None:
     if reverses := data.get("reverses"):
         return f"of entry {reverses['sequence']}, a {reverses['kind']}"
     if void := data.get("void"):
+        if void.get("refunded") is not None:
+            return f"{void['grant']}, refunded"
         return f"{void['grant']}{', kept to its end' if void.get('kept') else ''}"
     if conversion := data.get("conversion"):
         way = "from" if data.get("grant") else "to"
         return f"{way} {conversion['amount']} {conversion['asset']}"
+    if statement := data.get("statement"):
+        sums = statement["sums"]
+        return f"{statement['number']}, {sums['starts_at']} to {sums['ends_at']}"
     return data.get("state")
 
 

@@ -6,6 +6,7 @@ in its entry, so that a replay never asks again.
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Final
@@ -14,6 +15,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from drawdown.events.base import EPOCH, LAST_MS, MILLISECOND
 
 MINUTE_MS: Final = 60_000
+MONTH: Final = re.compile(r"[1-9][0-9]{3}-(0[1-9]|1[0-2])")
 LIFE: Final = (0, LAST_MS)
 """The period that has no end."""
 
@@ -38,6 +40,15 @@ def period_of(time_ms: int, every: str, zone: str) -> tuple[int, int]:
     if every == "life":
         return LIFE
     return _period_of(time_ms // MINUTE_MS, every, zone)
+
+
+def month_bounds(text: str, zone: str) -> tuple[int, int]:
+    """First millisecond of a calendar month such as `2026-10`, and of the next one, by the clock of
+    a zone. Raises ValueError, ZoneError."""
+    if not MONTH.fullmatch(text):
+        raise ValueError(f"{text!r} is no month such as 2026-10")
+    first = datetime(int(text[:4]), int(text[5:]), 1, tzinfo=zone_named(zone))
+    return period_of(_ms(first), "month", zone)
 
 
 @lru_cache(maxsize=8192)

@@ -13,12 +13,25 @@ from typing import Any, Final, cast
 
 import msgspec
 
+from drawdown.events.base import NAME, PRINTABLE
 from drawdown.events.commands import AnyCommand, EveryCommand
 from drawdown.events.deadletters import Redriven
 from drawdown.events.decisions import Decision
 from drawdown.events.entries import Entry
 from drawdown.events.notices import LowBalance, Notice
-from drawdown.events.numbers import NumberError, untyped_number, vendor_number
+from drawdown.events.numbers import (
+    AMOUNT_PATTERN,
+    AMOUNT_POSITIVE_PATTERN,
+    DECIMAL_PATTERN,
+    DIGITS_MAX,
+    INTEGER_DIGITS_MAX,
+    PLACES,
+    PRICE_PATTERN,
+    PRICE_PLACES_MAX,
+    NumberError,
+    untyped_number,
+    vendor_number,
+)
 from drawdown.events.pricebook import (
     AnyBookRecord,
     AssetRecord,
@@ -63,6 +76,27 @@ class RecordError(ValueError):
 AT_FIELD = re.compile(r"^(?P<detail>.*) - at (?:`key` in )?`\$\.?(?P<field>.*)`$", re.DOTALL)
 
 
+_PATTERNS: Final = {
+    AMOUNT_POSITIVE_PATTERN: "no amount: give decimal text such as 12.5, without a sign",
+    AMOUNT_PATTERN: "no amount: give decimal text such as 12.5 or -3",
+    DECIMAL_PATTERN: "no quantity: give decimal text such as 0.5, below 10^20",
+    PRICE_PATTERN: "no price: give decimal text such as 0.01, with at most"
+    f" {PRICE_PLACES_MAX} places",
+    NAME: "no name: use letters, digits and _ . : / @ + -, without spaces",
+    PRINTABLE: "empty, or has control characters: leave them out",
+}
+_DIGITS: Final = (
+    f", with at most {DIGITS_MAX} digits: {INTEGER_DIGITS_MAX} before the point and {PLACES} behind"
+)
+RULES: Final = {
+    f"Expected `str` matching regex {pattern.removesuffix('$') + chr(92) + 'Z'!r}": "is "
+    + words
+    + (_DIGITS if "amount" in words else "")
+    for pattern, words in _PATTERNS.items()
+}
+"""What msgspec says of text that does not match a pattern, and what people are told."""
+
+
 def record_error(error: Exception) -> RecordError:
     """What a decoder's exception means, in the reader's terms."""
     if isinstance(error, RecordError):
@@ -78,7 +112,8 @@ def record_error(error: Exception) -> RecordError:
     if isinstance(error, RecursionError):
         return RecordError(Reason.MALFORMED, "nested too deeply")
     if at := AT_FIELD.match(text):
-        return RecordError(Reason.MALFORMED, at["detail"], at["field"] or None)
+        detail = RULES.get(at["detail"], at["detail"])
+        return RecordError(Reason.MALFORMED, detail, at["field"] or None)
     if found := re.search(r"(?:missing required|contains unknown) field `(?P<field>.*?)`", text):
         return RecordError(Reason.MALFORMED, text, found["field"])
     return RecordError(Reason.MALFORMED, text)

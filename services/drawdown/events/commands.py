@@ -25,6 +25,7 @@ from drawdown.events.base import (
     StrictRecord,
     Timestamp,
 )
+from drawdown.events.statements import StatementSums
 
 Category = Literal["paid", "promotional", "included"]
 DrawdownPolicy = Literal[
@@ -241,6 +242,15 @@ class Void(Command):
     keep: bool = Field(
         default=False, description="Keep what is left, and only let it not come again"
     )
+    refund: bool = Field(
+        default=False,
+        description="What is taken is paid back: what it was sold for is refunded, and no breakage",
+    )
+    amount: AmountPositive | None = Field(
+        default=None,
+        description="With `refund`: so much of what is left, and the grant lives on with the rest;"
+        " default all of it",
+    )
     reason: DimensionValue | None = None
 
 
@@ -309,6 +319,21 @@ class SetState(Command):
     reason: DimensionValue | None = None
 
 
+class IssueStatement(Command):
+    """Issue the statement of a period that is over: from then on it does not change.
+
+    Statements follow each other without a gap, each period once; what is decided later belongs to
+    a later one. A closed wallet has them too.
+    """
+
+    type: Literal["issue_statement"] = "issue_statement"
+    statement: StatementSums = Field(
+        description="The sums of the journal, as `drawdown statement` and the query service give"
+        " them (`sums`)"
+    )
+    reason: DimensionValue | None = None
+
+
 class Outage(StrictRecord):
     """What a gateway may do for a customer while no decision can be had.
 
@@ -366,5 +391,6 @@ EveryCommand = (
     | Reverse
     | Convert
     | SetState
+    | IssueStatement
 )
 AnyCommand = Annotated[EveryCommand, Field(discriminator="type")]

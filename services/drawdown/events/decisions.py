@@ -83,3 +83,4 @@ class Decision(Record):
         default=None, description="Age of the oldest such usage as far as known; 0 where none stood"
     )
     duplicate: bool = Field(default=False, description="Decided before; this is that result")
+    statement: Count | None = Field(default=None, description="Number it was issued under")

@@ -38,6 +38,7 @@ from drawdown.events.commands import (
     Scope,
     WalletState,
 )
+from drawdown.events.statements import StatementFacts
 
 EntryType = Literal[
     "drawdown.entry.grant",
@@ -58,6 +59,7 @@ EntryType = Literal[
     "drawdown.entry.convert",
     "drawdown.entry.state",
     "drawdown.entry.close",
+    "drawdown.entry.statement",
 ]
 TYPE_PREFIX: Final = "drawdown.entry."
 """What stands before the entry's kind in the event's type."""
@@ -173,6 +175,12 @@ class VoidFacts(Record):
     grant: Identifier
     sequence: Count = Field(description="Of the entry that granted it")
     kept: bool = Field(default=False, description="What is left is kept; it does not come again")
+    refunded: Amount | None = Field(
+        default=None,
+        description="Paid back for what was taken of it, in the reporting currency; none of it is"
+        " breakage",
+    )
+    part: bool = Field(default=False, description="It lives on with what is left")
 
 
 class ReversesFacts(Record):
@@ -311,6 +319,7 @@ class EntryData(Record):
     conversion: ConversionFacts | None = None
     state: WalletState | None = None
     running: RunningFacts | None = None
+    statement: StatementFacts | None = Field(default=None, description="That was issued")
 
 
 class Entry(Record):

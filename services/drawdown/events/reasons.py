@@ -40,6 +40,7 @@ class Reason(StrEnum):
     ALREADY_REVERSED = "already_reversed"
     NOT_REVERSIBLE = "not_reversible"
     NO_CONVERSION = "no_conversion"
+    ALREADY_ISSUED = "already_issued"
     # dead letters
     MALFORMED = "malformed"
     OVERSIZED = "oversized"
@@ -129,6 +130,10 @@ MEANINGS: dict[Reason, str] = {
     Reason.NO_CONVERSION: (
         "The price book in effect has no rate from the one asset to the other. Publish one under"
         " `conversions`."
+    ),
+    Reason.ALREADY_ISSUED: (
+        "The period, or a part of it, is in a statement that was issued: it does not change. Issue"
+        " from where that one ends; what came later is in there."
     ),
     Reason.MALFORMED: "Not a record of this topic: bad JSON, a missing field, a wrong type.",
     Reason.OVERSIZED: "Larger than 1 MiB. Send what is counted, not what was said.",

@@ -35,6 +35,7 @@ from drawdown.events.commands import (
     WalletState,
 )
 from drawdown.events.entries import HeldPart, RecurrenceFacts
+from drawdown.events.statements import IssuedFacts
 
 
 class GrantRow(Record):
@@ -117,6 +118,7 @@ class WalletRow(Record):
     breakage: Amount = Field(
         default="0", description="Paid for and ended unspent, in the reporting currency"
     )
+    issued: IssuedFacts | None = Field(default=None, description="The last statement")
 
 
 class HoldRow(Record):

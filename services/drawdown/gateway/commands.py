@@ -69,6 +69,7 @@ HTTP_STATUS: Final[Mapping[Reason, int | None]] = {
     Reason.ALREADY_REVERSED: 409,
     Reason.NOT_REVERSIBLE: 409,
     Reason.NO_CONVERSION: 409,
+    Reason.ALREADY_ISSUED: 409,
     Reason.HOLD_EXISTS: 409,
     Reason.HOLD_CLOSED: 409,
     Reason.HOLD_EXPIRED: 409,

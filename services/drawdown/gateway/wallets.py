@@ -1,5 +1,6 @@
 """The gateway's doors for what operators change in a wallet besides grants and terms: voids,
-adjustments, reversals, conversions, states; and a producer's cancellation of its own event.
+adjustments, reversals, conversions, states, statements; and a producer's cancellation of its own
+event.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from pydantic import BaseModel
 
 from drawdown.events.base import PRINTABLE
 from drawdown.events.codec import decode_any
-from drawdown.events.commands import Adjust, Convert, Reverse, SetState, Void
+from drawdown.events.commands import Adjust, Convert, IssueStatement, Reverse, SetState, Void
 from drawdown.events.decisions import Decision
 from drawdown.gateway import doors
 from drawdown.gateway.commands import command_in, decided, with_id
@@ -24,13 +25,14 @@ from drawdown.web.problems import ProblemError
 Customer = Annotated[str, Path(min_length=1, max_length=128, pattern=PRINTABLE)]
 
 VOID, ADJUSTMENT, REVERSAL = "GrantVoid", "Adjustment", "Reversal"
-CONVERSION, STATE = "AssetConversion", "WalletState"
+CONVERSION, STATE, STATEMENT = "AssetConversion", "WalletState", "NewStatement"
 MODELS: Final[Mapping[str, type[BaseModel]]] = {
     VOID: Void,
     ADJUSTMENT: Adjust,
     REVERSAL: Reverse,
     CONVERSION: Convert,
     STATE: SetState,
+    STATEMENT: IssueStatement,
 }
 
 _DIGEST: Final = "9f2c6a1e0b7d4c5583e6f1a2b3c4d5e6f708192a3b4c5d6e7f8091a2b3c4d5e6"
@@ -61,6 +63,31 @@ VOID_EXAMPLE: Final = {"id": "void-1", "grant_id": "invoice-1041", "reason": "ch
 ADJUST_EXAMPLE: Final = {"id": "adjust-1", "asset": "USD", "amount": "-2.5", "reason": "May, late"}
 REVERSE_EXAMPLE: Final = {"id": "undo-7", "entry": ENTRY_EXAMPLE, "reason": "the model failed"}
 CONVERT_EXAMPLE: Final = {"id": "swap-1", "asset": "USD", "amount": "5", "to": "credit"}
+STATEMENT_EXAMPLE: Final = {
+    "id": "2026-10",
+    "statement": {
+        "starts_at": "2026-10-01T00:00:00Z",
+        "ends_at": "2026-11-01T00:00:00Z",
+        "reporting": "USD",
+        "first_sequence": 1,
+        "last_sequence": 7,
+        "closing_digest": _DIGEST,
+        "assets": [
+            {
+                "asset": "USD",
+                "opening": "0",
+                "closing": "24.5",
+                "movements": {"granted": "25", "debited": "-0.5"},
+            }
+        ],
+        "revenue": {
+            "paid_in": "25",
+            "recognized": "0.5",
+            "deferred_closing": "24.5",
+            "margin": "0.5",
+        },
+    },
+}
 STATE_EXAMPLE: Final = {"state": "suspended", "reason": "unpaid"}
 
 
@@ -118,7 +145,7 @@ def add_wallet_doors(app: FastAPI, gateway: Gateway) -> None:
     )
     async def voids(request: Request, customer: Customer) -> Response:
         """What is left of it is gone. One that recurs does not come again; with `keep` what is left
-        of this cycle stays."""
+        of this cycle stays. With `refund` what is taken was paid back, in part with `amount`."""
         return await act(request, customer, "void", None)
 
     @app.post(
@@ -153,7 +180,8 @@ def add_wallet_doors(app: FastAPI, gateway: Gateway) -> None:
     )
     async def reversals(request: Request, customer: Customer) -> Response:
         """The entry whole, as the query service gives it. It is reversed once: the same again is
-        refused, or with its id answered as the first time."""
+        refused, or with its id answered as the first time. Of a grant: what was used of it is taken
+        back too, as when a top-up is disputed; the reversal is reversed when the dispute is won."""
         return await act(request, customer, "reverse", None)
 
     @app.post(
@@ -206,6 +234,24 @@ def add_wallet_doors(app: FastAPI, gateway: Gateway) -> None:
         """Suspended, nothing is authorized; closed, it stays so. What is used is booked all the
         same, and the wallet is kept."""
         return await act(request, customer, "set_state", None)
+
+    @app.post(
+        "/v1/customers/{customer:path}/statements",
+        summary="Issue a statement",
+        openapi_extra=doors.command_body(STATEMENT, STATEMENT_EXAMPLE),
+        response_model=Decision,
+        responses={
+            200: answered(
+                "Issued, now or with `duplicate` before",
+                _done("issue_statement", "2026-10", statement=1),
+            ),
+            **refused,
+        },
+    )
+    async def statements(request: Request, customer: Customer) -> Response:
+        """Of a period that is over, with the `sums` as the query service or `drawdown statement`
+        gives them. From then on it does not change; the next one begins where it ends."""
+        return await act(request, customer, "issue_statement", None)
 
 
 def _check_own(content: dict[str, Any]) -> None:

@@ -30,6 +30,7 @@ COMMANDS: Final = {
     "reversal": "reverse",
     "convert": "convert",
     "state": "set_state",
+    "statement": "issue_statement",
 }
 """The command behind each kind of entry that a command causes."""
 
@@ -67,6 +68,7 @@ def answer_of(sealed: Sealed) -> Decision:
         digest=sealed.digest,
         usage_lag_records=None if read is None else read.usage_lag_records,
         usage_lag_ms=None if read is None else read.usage_lag_ms,
+        statement=None if entry.rare.statement is None else entry.rare.statement.number,
     )
 
 

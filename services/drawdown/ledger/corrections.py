@@ -86,8 +86,11 @@ def void(
         raise RecordError(
             Reason.INVALID, f"{terms.id!r} does not come again: leave keep out to end it", "keep"
         )
-    amount = 0 if command.keep else grant.remaining
+    if command.keep and command.refund:
+        raise RecordError(Reason.INVALID, "nothing is taken of what is kept", "refund")
+    amount = 0 if command.keep else _taken_out(grant, command, books, now)
     account = wallet.account(terms.asset)
+    worth = earned(terms, grant, amount)
     entry = replaced(
         blank(wallet, "void", origin, now),
         asset=terms.asset,
@@ -96,13 +99,41 @@ def void(
         after=account.balance - amount,
         slices=(Slice(terms.id, amount, 0),) if amount else (),
         rare=Rare(
-            breakage=earned(terms, grant, amount),
-            void=_VoidFacts(grant=terms.id, sequence=terms.sequence, kept=command.keep),
+            breakage=0 if command.refund else worth,
+            void=_VoidFacts(
+                grant=terms.id,
+                sequence=terms.sequence,
+                kept=command.keep,
+                refunded=amount_text(worth) if command.refund else None,
+                part=amount < grant.remaining and not command.keep,
+            ),
         ),
     )
     there = amount if grant.in_effect(now.at_ms) else 0
     crossed = crossings(wallet, books.at(now.at_ms), terms.asset, there, now.at_ms)
     return Decided(crossed=crossed, wallet=wallet), entry
+
+
+def _taken_out(grant: Grant, command: Void, books: Books, now: Moment) -> int:
+    """How much of a grant a void takes: what is left, or so much of it as is refunded."""
+    if command.amount is None:
+        return grant.remaining
+    asset = grant.terms.asset
+    if not command.refund:
+        raise RecordError(
+            Reason.INVALID, "is for a refund: leave it out to end the grant", "amount"
+        )
+    amount = checked_amount(command.amount, asset, "amount", books.at(now.at_ms))
+    if not amount:
+        raise RecordError(Reason.INVALID, "is zero; refund more than that", "amount")
+    if amount > grant.remaining:
+        raise RecordError(
+            Reason.INVALID,
+            f"of grant {grant.terms.id!r} {amount_text(grant.remaining)} {asset} are left: refund"
+            " no more, or reverse the entry that granted it",
+            "amount",
+        )
+    return amount
 
 
 def _named(wallet: Wallet, grant_id: str) -> Grant:
@@ -116,7 +147,7 @@ def _named(wallet: Wallet, grant_id: str) -> Grant:
     raise RecordError(
         Reason.GRANT_UNKNOWN,
         f"{wallet.customer} has no live grant {grant_id!r}: it was spent, lapsed or voided, or"
-        " never was",
+        " never was; name one that the wallet shows",
         "grant_id",
     )
 

@@ -26,6 +26,7 @@ from drawdown.ledger.evolve import Rows, evolve
 from drawdown.ledger.grants import REPORTING_DEFAULT, grant_entry
 from drawdown.ledger.holds import expired, extend, release
 from drawdown.ledger.identity import command_fingerprint, recall
+from drawdown.ledger.issuing import issue
 from drawdown.ledger.journal import Entry, Origin, Sealed, seal
 from drawdown.ledger.outcome import Decided, Moment, after_others, crossings
 from drawdown.ledger.replay import first_answer
@@ -53,10 +54,11 @@ MOVES: Final[Mapping[str, Callable[..., tuple[Decided, Entry]]]] = {
     "adjust": adjust,
     "convert": convert,
     "set_state": set_state,
+    "issue_statement": issue,
 }
 """What makes it of other commands of operators that move money, and what else comes of them."""
-OF_CLOSED: Final = frozenset({AUTHORIZE, CAPTURE, "release"})
-"""Commands that a closed wallet takes: two end a hold, and one is denied."""
+OF_CLOSED: Final = frozenset({AUTHORIZE, CAPTURE, "release", "issue_statement"})
+"""Commands that a closed wallet takes: two end a hold, one is denied, and statements go on."""
 
 _Decision = struct_of(Decision)
 
@@ -136,7 +138,7 @@ def _decide(
                 fingerprint=fingerprint.hex(),
                 reason=cast(Void, command).reason,
             )
-            then = with_settled(entry, wallet, now)
+            then = with_settled(entry, wallet, books, now)
     sealed = seal(entry)
     answer = answer_of(sealed)
     return replaced(

@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
+from drawdown.events.base import milliseconds
 from drawdown.events.commands import WalletState
 from drawdown.events.numbers import amount_of, amount_text
+from drawdown.events.statements import StatementFacts
 from drawdown.events.structs import replaced
 from drawdown.ledger.counters import evolve_counters
 from drawdown.ledger.drawdown import ORDERS
@@ -31,6 +33,7 @@ from drawdown.ledger.values import (
     NEVER,
     NO_POLICY,
     Account,
+    Issued,
     Policy,
     Reversed,
     Wallet,
@@ -142,6 +145,9 @@ def evolve_wallet(wallet: Wallet, sealed: Sealed) -> Wallet:
     )
     if hold is not None:
         holds += (entry.kind == "hold") - hold.closed
+    issued = wallet.issued
+    if entry.rare.statement is not None:
+        issued = issued_by(entry.rare.statement)
     return Wallet(
         wallet.customer,
         entry.sequence,
@@ -156,7 +162,14 @@ def evolve_wallet(wallet: Wallet, sealed: Sealed) -> Wallet:
         holds,
         policy,
         wallet.breakage + entry.rare.breakage,
+        issued,
     )
+
+
+def issued_by(facts: StatementFacts) -> Issued:
+    """What the wallet keeps of a statement."""
+    ends_ms = milliseconds(facts.sums.ends_at)
+    return Issued(facts.number, ends_ms, facts.sums.last_sequence, facts.statement_digest)
 
 
 def _debited(account: Account, grants: Grants, sealed: Sealed) -> Effect:

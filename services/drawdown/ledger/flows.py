@@ -141,7 +141,7 @@ def _voided(account: Account, grants: Grants, sealed: Sealed) -> Effect:
     grants = _out(grants, sealed)
     if facts.kept:
         grants = retermed(grants, facts.grant, next_ms=NEVER)
-    else:
+    elif not facts.part:
         for grant in grants:
             if grant.terms.id == facts.grant:
                 over_ms = min(grant.terms.expires_ms, entry.at_ms)

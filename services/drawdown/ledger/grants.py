@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Final
 
-from drawdown.events.base import milliseconds, moment
+from drawdown.events.base import at_text, milliseconds, moment
 from drawdown.events.codec import RecordError, encode
 from drawdown.events.commands import CYCLES_MAX, Category, Recurrence, Rollover
 from drawdown.events.commands import Grant as GrantCommand
@@ -55,7 +55,10 @@ def grant_entry(
     expires_ms = None if command.expires_at is None else milliseconds(command.expires_at)
     if expires_ms is not None and expires_ms <= max(effective_ms, now.at_ms):
         raise RecordError(
-            Reason.INVALID, "is not after the grant takes effect, nor after now", "expires_at"
+            Reason.INVALID,
+            f"is not after {at_text(max(effective_ms, now.at_ms))}, when the grant takes effect:"
+            " give a later time, or none",
+            "expires_at",
         )
     grant_id = command.grant_id or command.id
     check_new(wallet, grant_id, command.asset, amount)
@@ -97,7 +100,9 @@ def check_new(wallet: Wallet, grant_id: str, asset: str, amount: int) -> None:
         raise RecordError(Reason.TOO_MANY_GRANTS, f"{GRANTS_MAX} live grants is the most")
     if wallet.account(asset).granted + amount > AMOUNT_MAX:
         raise RecordError(
-            Reason.INVALID, f"makes more than 38 digits of {asset} granted in all", "amount"
+            Reason.INVALID,
+            f"makes more than 38 digits of {asset} granted in all: grant less",
+            "amount",
         )
 
 
@@ -207,7 +212,9 @@ def paid_for(
         # Rounded to the reporting currency's last place, once, for the whole grant.
         paid = int(EXACT.multiply(Decimal(amount), basis).to_integral_value())
         if paid > AMOUNT_MAX:
-            raise RecordError(Reason.INVALID, "makes more than 38 digits", "cost_basis")
+            raise RecordError(
+                Reason.INVALID, "makes more than 38 digits: give a smaller one", "cost_basis"
+            )
         return paid
     if category != "paid":
         return 0

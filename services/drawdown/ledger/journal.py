@@ -31,6 +31,7 @@ from drawdown.events.entries import (
 )
 from drawdown.events.numbers import amount_of, amount_text
 from drawdown.events.reasons import Reason
+from drawdown.events.statements import StatementFacts
 from drawdown.events.structs import replaced, struct_of
 from drawdown.ledger.drawdown import Slice
 
@@ -57,6 +58,7 @@ class Rare(Value, frozen=True):
     reverses: ReversesFacts | None = None
     conversion: ConversionFacts | None = None
     state: WalletState | None = None
+    statement: StatementFacts | None = None
 
 
 NOTHING_RARE: Final = Rare()
@@ -177,6 +179,7 @@ def seal(entry: Entry, before_text: str | None = None) -> Sealed:
             reverses=rare.reverses,
             conversion=rare.conversion,
             state=rare.state,
+            statement=rare.statement,
         )
     if entry.running is not None:
         record = replaced(record, running=entry.running)
@@ -227,7 +230,7 @@ def entry_of(record: wire.Entry) -> Entry:
         )
     revenue = data.revenue
     breakage = 0 if data.breakage == "0" else amount_of(data.breakage)
-    rare = Rare(breakage, data.void, data.reverses, data.conversion, data.state)
+    rare = Rare(breakage, data.void, data.reverses, data.conversion, data.state, data.statement)
     return Entry(
         customer=record.subject,
         sequence=data.sequence,

@@ -37,6 +37,7 @@ INSTEAD: Final = {
     "rollover": "adjust",
     "settle": "adjust",
     "convert": "adjust",
+    "statement": "it stands: what is set right later is in the next one",
 }
 """What to do about entries that have no inverse."""
 
@@ -53,8 +54,8 @@ def reverse(
     if known is not None:
         raise RecordError(
             Reason.ALREADY_REVERSED,
-            f"entry {before.sequence} was reversed by entry {known.by}: reverse that one, or"
-            " adjust",
+            f"entry {before.sequence} was reversed or ended by entry {known.by}: reverse that"
+            " one, or adjust",
             "entry",
         )
     instead = INSTEAD.get(before.kind)
@@ -90,11 +91,13 @@ def reverse(
     return _out(wallet, before, entry, books, now)
 
 
-def settled(wallet: Wallet, asset: str, now: Moment) -> Sealed | None:
+def settled(wallet: Wallet, asset: str, reporting: str, now: Moment) -> Sealed | None:
     """The entry that pays what the wallet owes from what it has that pays for anything; None where
-    there is not both."""
+    there is not both. What is overdrawn is paid first; credit in the reporting currency was revenue
+    when it was used, see `drawdown.take`."""
     account = wallet.account(asset)
     left = account.owed
+    earning = account.overdrawn if asset == reporting else left
     slices: list[Slice] = []
     for grant in wallet.grants:
         terms = grant.terms
@@ -106,7 +109,8 @@ def settled(wallet: Wallet, asset: str, now: Moment) -> Sealed | None:
             and grant.in_effect(now.at_ms)
         ):
             part = min(left, grant.remaining)
-            slices.append(Slice(terms.id, part, earned(terms, grant, part)))
+            slices.append(Slice(terms.id, part, earned(terms, grant, min(part, earning))))
+            earning -= min(part, earning)
             left -= part
     paid = account.owed - left
     if not paid:
@@ -174,7 +178,10 @@ def _back(
             rest += part.amount
             paid += part.revenue
             revenue -= part.revenue
-    paid += before.rare.breakage if rest and ended else 0
+    void = before.rare.void
+    if rest and ended:
+        paid += before.rare.breakage
+        paid += amount_of(void.refunded or "0") if void is not None else 0
     overdrawn = min(before.overdrawn, account.overdrawn)
     credit = min(before.credit, account.credit_used - account.credit_held)
     book = books.at(now.at_ms)
@@ -315,9 +322,11 @@ def _less(wallet: Wallet, slices: list[Slice]) -> tuple[Grant, ...]:
     )
 
 
-def with_settled(entry: Entry, wallet: Wallet, now: Moment) -> Sealed | None:
+def with_settled(entry: Entry, wallet: Wallet, books: Books, now: Moment) -> Sealed | None:
     """What the wallet can pay of its debts once a reversal gave something back."""
     reverses = entry.rare.reverses
     if reverses is None or not reverses.back or entry.asset is None:
         return None
-    return settled(evolve_wallet(wallet, seal(entry)), entry.asset, now)
+    book = books.at(now.at_ms)
+    reporting = REPORTING_DEFAULT if book is None else book.reporting
+    return settled(evolve_wallet(wallet, seal(entry)), entry.asset, reporting, now)

@@ -20,6 +20,7 @@ from drawdown.events.commands import Category
 from drawdown.events.commands import Scope as ScopeRecord
 from drawdown.events.entries import GrantFacts, HeldPart, RecurrenceFacts
 from drawdown.events.numbers import amount_of, amount_text, rational_of, rational_text
+from drawdown.events.statements import IssuedFacts
 from drawdown.events.structs import replaced, struct_of
 from drawdown.ledger.drawdown import spendable
 from drawdown.ledger.values import (
@@ -32,6 +33,7 @@ from drawdown.ledger.values import (
     Grant,
     GrantTerms,
     Hold,
+    Issued,
     Part,
     Policy,
     Reversed,
@@ -62,6 +64,7 @@ _ChargedPart: Callable[..., wire.ChargedPart] = struct_of(wire.ChargedPart)
 _ReversedRow = struct_of(wire.ReversedRow)
 _HeldPart: Callable[[str, str], HeldPart] = struct_of(HeldPart)
 _Scope = struct_of(ScopeRecord)
+_IssuedFacts = struct_of(IssuedFacts)
 
 
 def row_bytes(row: Row) -> bytes:
@@ -85,6 +88,8 @@ def row_bytes(row: Row) -> bytes:
         rest += _policy_json(row.policy)
     if row.breakage:
         rest += f',"breakage":"{amount_text(row.breakage)}"'
+    if row.issued is not None:
+        rest += f',"issued":{encode(_issued_record(row.issued)).decode()}'
     return (
         f'{{"row":"wallet","customer":{quoted(row.customer)},"sequence":{row.sequence}'
         f',"digest":"{row.digest}","at":"{at_text(row.at_ms)}"'
@@ -173,6 +178,16 @@ def wallet_record(wallet: Wallet) -> wire.WalletRow:
         drawdown=policy.drawdown,
         state=policy.state,
         breakage=amount_text(wallet.breakage),
+        issued=None if wallet.issued is None else _issued_record(wallet.issued),
+    )
+
+
+def _issued_record(issued: Issued) -> IssuedFacts:
+    return _IssuedFacts(
+        number=issued.number,
+        ends_at=moment(issued.ends_ms),
+        last_sequence=issued.last_sequence,
+        digest=issued.digest,
     )
 
 
@@ -410,7 +425,12 @@ def _wallet(row: wire.WalletRow) -> Wallet:
         holds=row.holds,
         policy=None if policy == NO_POLICY else policy,
         breakage=amount_of(row.breakage),
+        issued=None if row.issued is None else _issued(row.issued),
     )
+
+
+def _issued(facts: IssuedFacts) -> Issued:
+    return Issued(facts.number, milliseconds(facts.ends_at), facts.last_sequence, facts.digest)
 
 
 ROWS: Final[Mapping[str, Callable[..., Row]]] = {

@@ -199,6 +199,15 @@ class Policy(Value, frozen=True):
 NO_POLICY: Final = Policy()
 
 
+class Issued(Value, frozen=True):
+    """The last statement of a customer that was issued."""
+
+    number: int
+    ends_ms: int
+    last_sequence: int
+    digest: str
+
+
 class Wallet(Value, frozen=True):
     """The wallet of one customer after its entry number `sequence`."""
 
@@ -219,6 +228,7 @@ class Wallet(Value, frozen=True):
     policy: Policy | None = None
     breakage: int = 0
     """Paid for and ended unspent, in the reporting currency."""
+    issued: Issued | None = None
 
     def account(self, asset: str) -> Account:
         return self.accounts.get(asset) or Account(asset)

@@ -20,7 +20,8 @@ from drawdown.portal import session
 from drawdown.portal.files import static_files, templates
 from drawdown.portal.usage import UsageShown, usage_of
 from drawdown.portal.view import Line, WalletShown, line_of, wallet_of
-from drawdown.query.app import Query, where
+from drawdown.query.answers import where
+from drawdown.query.app import Query
 from drawdown.web.app import body_of, caller_of
 from drawdown.web.problems import ProblemError, response
 

@@ -8,27 +8,25 @@ from __future__ import annotations
 import asyncio
 import base64
 import re
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import msgspec
 from fastapi import FastAPI, Request, Response
-from fastapi import Path as PathParameter
 from fastapi import Query as QueryParameter
 from pydantic import BaseModel, Field
 from starlette.responses import StreamingResponse
 
 from drawdown.access import Settings
-from drawdown.events.base import PRINTABLE, Timestamp, moment, timestamp_text
 from drawdown.events.catalogue import Environment
 from drawdown.events.codec import encode
 from drawdown.events.entries import Entry
 from drawdown.events.rows import AccountRow, GrantRow, HoldRow, WalletRow
-from drawdown.query.replica import Entries, Position, Replica
+from drawdown.query.answers import HEADERS, Customer, Where, json_of, where
+from drawdown.query.replica import Entries, Replica
+from drawdown.query.statements import add_statement_door
 from drawdown.stream.ports import Cluster
 from drawdown.web.app import caller_of, make_app
 from drawdown.web.openapi import answered, problems
@@ -40,31 +38,8 @@ BEAT_S: Final = 5.0
 GAP_S: Final = 0.1
 """Between two wallets of a stream: ten a second are enough for a page."""
 RETRY_MS: Final = 2_000
-HEADERS: Final = {
-    # A browser with a page's cookie may ask here: nothing is to keep the answer, or to read it as
-    # anything but JSON of this origin.
-    "Cache-Control": "no-store",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "X-Content-Type-Options": "nosniff",
-}
-
-# Ids may hold slashes: the doors below take everything up to their own last word.
-Customer = Annotated[str, PathParameter(min_length=1, max_length=128, pattern=PRINTABLE)]
 Limit = Annotated[int, QueryParameter(ge=1, le=LIMIT_MAX)]
 Cursor = Annotated[str, QueryParameter(max_length=512)]
-
-
-class Where(BaseModel):
-    """Where an answer stands."""
-
-    partition: int
-    offset: int = Field(
-        description="All before it is in the answer: of `balances`, for entries of the journal"
-    )
-    stale_ms: int | None = Field(
-        description="How old the answer may be; null while this service is still reading"
-    )
-    as_of: Timestamp = Field(description="The same as a time")
 
 
 class WalletAnswer(BaseModel):
@@ -201,7 +176,7 @@ def create_app(cluster: Cluster, environment: Environment, directory: Path) -> F
     def wallet(request: Request, customer: Customer) -> Response:
         caller_of(request, "read", customer)
         position = where(query.replica.position(customer))
-        return _json({"position": position, "wallet": msgspec.Raw(query.wallet(customer))})
+        return json_of({"position": position, "wallet": msgspec.Raw(query.wallet(customer))})
 
     @app.get(
         "/v1/customers/{customer:path}/balance",
@@ -213,7 +188,7 @@ def create_app(cluster: Cluster, environment: Environment, directory: Path) -> F
         caller_of(request, "read", customer)
         position = where(query.replica.position(customer))
         row = _decode_parts(query.wallet(customer))
-        return _json(
+        return json_of(
             {
                 "position": position,
                 "customer": customer,
@@ -232,7 +207,7 @@ def create_app(cluster: Cluster, environment: Environment, directory: Path) -> F
         caller_of(request, "read", customer)
         position = where(query.replica.position(customer))
         row = _decode_parts(query.wallet(customer))
-        return _json({"position": position, "data": row.grants})
+        return json_of({"position": position, "data": row.grants})
 
     @app.get(
         "/v1/customers/{customer:path}/holds",
@@ -294,6 +269,7 @@ def create_app(cluster: Cluster, environment: Environment, directory: Path) -> F
             headers={**HEADERS, "X-Accel-Buffering": "no"},
         )
 
+    add_statement_door(app, query.entries)
     return app
 
 
@@ -363,27 +339,9 @@ _decode_sequence = msgspec.json.Decoder(_EntryPart).decode
 _decode_parts = msgspec.json.Decoder(_WalletParts).decode
 
 
-def where(position: Position) -> dict[str, Any]:
-    """Where an answer stands, as every answer says it."""
-    stale_ms = position.stale_ms(time.monotonic())
-    now_ms = time.time_ns() // 1_000_000
-    return {
-        "partition": position.partition,
-        "offset": position.next_offset,
-        "stale_ms": stale_ms,
-        "as_of": timestamp_text(
-            moment(now_ms - stale_ms) if stale_ms is not None else datetime.now(UTC)
-        ),
-    }
-
-
-def _json(content: dict[str, Any]) -> Response:
-    return Response(encode(content), 200, HEADERS, "application/json")
-
-
 def _page(data: list[msgspec.Raw], last: str | None, stands: dict[str, Any]) -> Response:
     following = None if last is None else base64.urlsafe_b64encode(last.encode()).decode()
-    return _json({**stands, "data": data, "has_more": last is not None, "next_cursor": following})
+    return json_of({**stands, "data": data, "has_more": last is not None, "next_cursor": following})
 
 
 def _from_cursor(cursor: str) -> str:

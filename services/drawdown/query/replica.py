@@ -429,6 +429,16 @@ class Entries:
             found.append(value)
         return found
 
+    def oldest(self, customer: str, limit: int) -> list[bytes]:
+        """The customer's first entries, oldest first."""
+        prefix = customer.encode() + SEPARATOR
+        found: list[bytes] = []
+        for key, value in self._table.scan(prefix):
+            if not key.startswith(prefix) or len(found) == limit:
+                break
+            found.append(value)
+        return found
+
     def entry(self, customer: str, sequence: int) -> bytes | None:
         """One entry."""
         return self._table.get(customer.encode() + SEPARATOR + sequence.to_bytes(8, "big"))

@@ -9,9 +9,9 @@ from confluent_kafka import Message
 from drawdown.events.base import Value
 from drawdown.events.catalogue import BALANCE_CHANGES, Environment
 from drawdown.events.codec import RecordError
-from drawdown.ledger.evolve import BrokenInvariantError, evolve
+from drawdown.ledger.customer import CustomerRows
+from drawdown.ledger.evolve import BrokenInvariantError
 from drawdown.ledger.journal import unseal
-from drawdown.ledger.rows import Row
 from drawdown.ledger.values import Hold, Wallet
 from drawdown.replay.rebuild import unreadable
 from drawdown.settlement.service import partitions_of
@@ -29,19 +29,6 @@ class Then(Value, frozen=True):
     offset: int
     """Of the entry, on the journal."""
     partition: int
-
-
-class _Rows:
-    """The rows of one customer."""
-
-    def __init__(self) -> None:
-        self.rows: dict[str, Row] = {}
-
-    def row(self, key: str) -> Row | None:
-        return self.rows.get(key)
-
-    def identity(self, key: bytes) -> bytes | None:  # noqa: ARG002 - folding asks for none
-        return None
 
 
 def wallet_at(
@@ -66,7 +53,7 @@ def wallet_at(
         low, end = ends.bounds(topic, partition)
     finally:
         ends.close()
-    rows, key, last = _Rows(), customer.encode(), -1
+    rows, key, last = CustomerRows(customer), customer.encode(), -1
     log = PartitionLog(cluster, topic, partition, low, end)
     try:
         for batch in log.batches():
@@ -74,16 +61,18 @@ def wallet_at(
                 if message.key() != key:
                     continue
                 if not _fold(rows, message, low, sequence, at_ms):
-                    return _then(rows, customer, last, partition)
+                    return _then(rows, last, partition)
                 last = message.offset() or 0
             if told is not None:
                 told((batch[-1].offset() or 0) - low, end - low)
     finally:
         log.close()
-    return _then(rows, customer, last, partition)
+    return _then(rows, last, partition)
 
 
-def _fold(rows: _Rows, message: Message, low: int, sequence: int | None, at_ms: int | None) -> bool:
+def _fold(
+    rows: CustomerRows, message: Message, low: int, sequence: int | None, at_ms: int | None
+) -> bool:
     """Apply one entry; False where it is behind the moment."""
     where = f"{message.topic()}[{message.partition()}]@{message.offset()}"
     value = message.value() or b""
@@ -94,11 +83,7 @@ def _fold(rows: _Rows, message: Message, low: int, sequence: int | None, at_ms: 
             at_ms is not None and entry.at_ms > at_ms
         ):
             return False
-        for key, row in evolve(rows, sealed).items():
-            if row is None:
-                rows.rows.pop(key, None)
-            else:
-                rows.rows[key] = row
+        rows.apply(sealed)
     except RecordError as error:
         raise LogError(f"{where}: {unreadable(value, error)}") from None
     except BrokenInvariantError as error:
@@ -107,9 +92,9 @@ def _fold(rows: _Rows, message: Message, low: int, sequence: int | None, at_ms: 
     return True
 
 
-def _then(rows: _Rows, customer: str, offset: int, partition: int) -> Then | None:
-    wallet = rows.rows.get(customer)
-    if not isinstance(wallet, Wallet):
+def _then(rows: CustomerRows, offset: int, partition: int) -> Then | None:
+    wallet = rows.wallet
+    if wallet is None:
         return None
     holds = [row for row in rows.rows.values() if isinstance(row, Hold)]
     return Then(wallet, tuple(sorted(holds, key=lambda hold: hold.created_ms)), offset, partition)

@@ -8,7 +8,7 @@ others go on.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final, cast, get_args
 
 from confluent_kafka import Message
@@ -88,6 +88,9 @@ def unreadable(value: bytes, error: RecordError) -> str:
     return f"it is no entry of a journal: {error}"
 
 
+Folded = Callable[[Sealed, Wallet | None, Wallet], None]
+
+
 class Rebuilt:
     """The rows of one partition, as far as its journal was folded."""
 
@@ -98,8 +101,11 @@ class Rebuilt:
         store: Store,
         differences: Differences,
         identities: Remembered | None = None,
+        folded: Folded | None = None,
     ) -> None:
-        """`identities` is told of every entry, where event ids are to be compared."""
+        """`identities` is told of every entry, where event ids are to be compared; `folded` each
+        entry that followed, with the wallet before and after it."""
+        self._folded = folded
         self.partition = partition
         self.identities = identities
         self.topic = topic
@@ -155,6 +161,7 @@ class Rebuilt:
             wrong = self._causes.wrong(cause.topic, cause.offset)
             if wrong is not None:
                 self._add(message, customer, "cause", wrong)
+        before = None if self._folded is None else self.view.row(customer)
         try:
             changed = evolve(self.view, sealed)
         except (BrokenInvariantError, KeyError, AssertionError) as error:
@@ -164,8 +171,11 @@ class Rebuilt:
             self.view.put(key, row)
         if self.identities is not None:
             self.identities.entry(cast(int, message.offset()), sealed)
-        if entry.asset is not None and (wrong := imbalance(cast(Wallet, changed[customer]))):
+        wallet = cast(Wallet, changed[customer])
+        if entry.asset is not None and (wrong := imbalance(wallet)):
             self.breaks(message, customer, "conservation", wrong)
+        elif self._folded is not None:
+            self._folded(sealed, before, wallet)
 
     def _does_not_follow(self, message: Message, sealed: Sealed, error: Exception) -> None:
         customer = sealed.entry.customer
