@@ -40,6 +40,11 @@ class Reason(StrEnum):
     ALREADY_REVERSED = "already_reversed"
     NOT_REVERSIBLE = "not_reversible"
     NO_CONVERSION = "no_conversion"
+    PLAN_UNKNOWN = "plan_unknown"
+    SUBSCRIPTION_EXISTS = "subscription_exists"
+    SUBSCRIPTION_UNKNOWN = "subscription_unknown"
+    SUBSCRIPTION_ENDED = "subscription_ended"
+    ENTITLEMENT_EXCEEDED = "entitlement_exceeded"
     # dead letters
     MALFORMED = "malformed"
     OVERSIZED = "oversized"
@@ -129,6 +134,18 @@ MEANINGS: dict[Reason, str] = {
     Reason.NO_CONVERSION: (
         "The price book in effect has no rate from the one asset to the other. Publish one under"
         " `conversions`."
+    ),
+    Reason.PLAN_UNKNOWN: (
+        "The price book in effect has no plan of this id. Publish one under `plans`."
+    ),
+    Reason.SUBSCRIPTION_EXISTS: (
+        "The customer has, or had, a subscription of this id. Give each its own, or change it."
+    ),
+    Reason.SUBSCRIPTION_UNKNOWN: "The customer has no subscription of this id.",
+    Reason.SUBSCRIPTION_ENDED: "The subscription is over. Subscribe anew, under another id.",
+    Reason.ENTITLEMENT_EXCEEDED: (
+        "A plan the customer subscribes to lets no more of this be used until its next cycle;"
+        " `detail` says how much was used of how much. Upgrade, or wait."
     ),
     Reason.MALFORMED: "Not a record of this topic: bad JSON, a missing field, a wrong type.",
     Reason.OVERSIZED: "Larger than 1 MiB. Send what is counted, not what was said.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 from fractions import Fraction
+from typing import Any
 
 from drawdown.events.base import milliseconds, moment
 from drawdown.events.codec import RecordError
@@ -87,8 +88,19 @@ def void(
             Reason.INVALID, f"{terms.id!r} does not come again: leave keep out to end it", "keep"
         )
     amount = 0 if command.keep else grant.remaining
+    entry = void_entry(wallet, grant, amount, origin, now, kept=command.keep)
+    there = amount if grant.in_effect(now.at_ms) else 0
+    crossed = crossings(wallet, books.at(now.at_ms), terms.asset, there, now.at_ms)
+    return Decided(crossed=crossed, wallet=wallet), entry
+
+
+def void_entry(
+    wallet: Wallet, grant: Grant, amount: int, origin: Origin, now: Moment, **facts: Any
+) -> Entry:
+    """The entry that ends a grant, and `amount` of it; `facts` are those of the void."""
+    terms = grant.terms
     account = wallet.account(terms.asset)
-    entry = replaced(
+    return replaced(
         blank(wallet, "void", origin, now),
         asset=terms.asset,
         amount=amount,
@@ -97,12 +109,9 @@ def void(
         slices=(Slice(terms.id, amount, 0),) if amount else (),
         rare=Rare(
             breakage=earned(terms, grant, amount),
-            void=_VoidFacts(grant=terms.id, sequence=terms.sequence, kept=command.keep),
+            void=_VoidFacts(grant=terms.id, sequence=terms.sequence, **facts),
         ),
     )
-    there = amount if grant.in_effect(now.at_ms) else 0
-    crossed = crossings(wallet, books.at(now.at_ms), terms.asset, there, now.at_ms)
-    return Decided(crossed=crossed, wallet=wallet), entry
 
 
 def _named(wallet: Wallet, grant_id: str) -> Grant:

@@ -141,6 +141,13 @@ def _voided(account: Account, grants: Grants, sealed: Sealed) -> Effect:
     grants = _out(grants, sealed)
     if facts.kept:
         grants = retermed(grants, facts.grant, next_ms=NEVER)
+    elif facts.whole is not None:
+        for grant in grants:
+            if grant.terms.id == facts.grant:
+                recurrence = grant.terms.recurrence
+                if recurrence is not None:
+                    recurrence = replaced(recurrence, amount=facts.whole)
+                grants = retermed(grants, facts.grant, recurrence=recurrence)
     else:
         for grant in grants:
             if grant.terms.id == facts.grant:

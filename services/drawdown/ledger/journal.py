@@ -18,12 +18,15 @@ from drawdown.events.commands import WalletState
 from drawdown.events.entries import (
     TYPE_PREFIX,
     ConversionFacts,
+    CountedFacts,
+    FeeFacts,
     GrantFacts,
     HoldFacts,
     PriceFacts,
     ReadFacts,
     ReversesFacts,
     RunningFacts,
+    SubscriptionFacts,
     TermsFacts,
     UsageFacts,
     VoidFacts,
@@ -57,6 +60,10 @@ class Rare(Value, frozen=True):
     reverses: ReversesFacts | None = None
     conversion: ConversionFacts | None = None
     state: WalletState | None = None
+    subscription: SubscriptionFacts | None = None
+    fee: FeeFacts | None = None
+    counted: tuple[CountedFacts, ...] = ()
+    """What the use counts of entitlements."""
 
 
 NOTHING_RARE: Final = Rare()
@@ -177,6 +184,9 @@ def seal(entry: Entry, before_text: str | None = None) -> Sealed:
             reverses=rare.reverses,
             conversion=rare.conversion,
             state=rare.state,
+            subscription=rare.subscription,
+            fee=rare.fee,
+            counted=list(rare.counted),
         )
     if entry.running is not None:
         record = replaced(record, running=entry.running)
@@ -227,7 +237,16 @@ def entry_of(record: wire.Entry) -> Entry:
         )
     revenue = data.revenue
     breakage = 0 if data.breakage == "0" else amount_of(data.breakage)
-    rare = Rare(breakage, data.void, data.reverses, data.conversion, data.state)
+    rare = Rare(
+        breakage,
+        data.void,
+        data.reverses,
+        data.conversion,
+        data.state,
+        data.subscription,
+        data.fee,
+        tuple(data.counted),
+    )
     return Entry(
         customer=record.subject,
         sequence=data.sequence,
