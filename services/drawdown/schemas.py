@@ -42,14 +42,18 @@ from drawdown.events.catalogue import (
 from drawdown.events.commands import (
     Adjust,
     Authorize,
+    CancelSubscription,
     Capture,
+    ChangeSubscription,
     Convert,
     Extend,
     Grant,
     Release,
+    ResumeSubscription,
     Reverse,
     SetState,
     SetTerms,
+    Subscribe,
     Void,
 )
 from drawdown.events.deadletters import (
@@ -67,11 +71,19 @@ from drawdown.events.pricebook import (
     AssetRecord,
     CommitRecord,
     MeterRecord,
+    PlanRecord,
     PriceBook,
     RateRecord,
 )
 from drawdown.events.reasons import MEANINGS
-from drawdown.events.rows import HoldRow, ReversedRow, RunningRow, SeenRow, WalletRow
+from drawdown.events.rows import (
+    HoldRow,
+    ReversedRow,
+    RunningRow,
+    SeenRow,
+    SubscriptionRow,
+    WalletRow,
+)
 from drawdown.events.settings import ApiKey, CustomerToken
 from drawdown.events.structs import UNION_TAGS
 from drawdown.events.usage import UsageEvent
@@ -98,11 +110,16 @@ RECORDS: Final[Mapping[Topic, Mapping[str, type[BaseModel]]]] = {
         "reverse": Reverse,
         "convert": Convert,
         "set-state": SetState,
+        "subscribe": Subscribe,
+        "change-subscription": ChangeSubscription,
+        "cancel-subscription": CancelSubscription,
+        "resume-subscription": ResumeSubscription,
     },
     PRICE_BOOK: {
         "asset": AssetRecord,
         "meter": MeterRecord,
         "rate": RateRecord,
+        "plan": PlanRecord,
         "commit": CommitRecord,
     },
     SETTINGS: {"api-key": ApiKey, "customer-token": CustomerToken},
@@ -113,6 +130,7 @@ RECORDS: Final[Mapping[Topic, Mapping[str, type[BaseModel]]]] = {
         "running": RunningRow,
         "seen": SeenRow,
         "reversed": ReversedRow,
+        "subscription": SubscriptionRow,
     },
     DECISIONS: {"decision": Decision},
     LOW_BALANCE: {"low-balance": LowBalance},
