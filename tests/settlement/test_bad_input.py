@@ -17,14 +17,18 @@ from drawdown.events.catalogue import COMMANDS, DEAD_LETTERS, USAGE_EVENTS
 from drawdown.events.commands import (
     Adjust,
     Authorize,
+    CancelSubscription,
     Capture,
+    ChangeSubscription,
     Convert,
     Extend,
     Grant,
     Release,
+    ResumeSubscription,
     Reverse,
     SetState,
     SetTerms,
+    Subscribe,
     Void,
 )
 from drawdown.events.pricebook import Meter, PerUnit, Rate
@@ -497,6 +501,7 @@ def _damaged(value: bytes, rolled: random.Random) -> bytes:
 SPOILED = {
     *(UsageEvent, Authorize, Capture, Release, Extend, Grant, SetTerms),
     *(Void, Adjust, Reverse, Convert, SetState),
+    *(Subscribe, ChangeSubscription, CancelSubscription, ResumeSubscription),
 }
 
 
