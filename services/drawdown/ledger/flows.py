@@ -141,11 +141,27 @@ def _voided(account: Account, grants: Grants, sealed: Sealed) -> Effect:
     grants = _out(grants, sealed)
     if facts.kept:
         grants = retermed(grants, facts.grant, next_ms=NEVER)
+    elif facts.whole is not None:
+        for grant in grants:
+            if grant.terms.id == facts.grant:
+                recurrence = grant.terms.recurrence
+                if recurrence is not None:
+                    recurrence = replaced(recurrence, amount=facts.whole)
+                grants = retermed(grants, facts.grant, recurrence=recurrence)
     elif not facts.part:
         for grant in grants:
             if grant.terms.id == facts.grant:
                 over_ms = min(grant.terms.expires_ms, entry.at_ms)
-                grants = retermed(grants, facts.grant, next_ms=NEVER, expires_ms=over_ms)
+                recurrence = grant.terms.recurrence
+                if recurrence is not None:
+                    recurrence = replaced(recurrence, rollover=None)
+                grants = retermed(
+                    grants,
+                    facts.grant,
+                    next_ms=NEVER,
+                    expires_ms=over_ms,
+                    recurrence=recurrence,
+                )
     flows = replaced(account.flows, voided=account.flows.voided + entry.amount)
     return _without(account, sealed, flows=flows), grants
 
