@@ -16,7 +16,7 @@ from tests.cli.commands import BOOK
 from tests.fuzz.bounds import fuzzed, has_float
 from tests.fuzz.poison import corpus
 
-from drawdown.cli.book_file import BookFileError, read_book
+from drawdown.book_file import BookFileError, read_book
 from drawdown.cli.event_file import read_events
 from drawdown.cli.outcome import CommandError
 from drawdown.events.base import EPOCH

@@ -10,8 +10,8 @@ from typing import Final
 from confluent_kafka import KafkaError, KafkaException
 
 from drawdown.access import AccessError
+from drawdown.book_file import BookFileError
 from drawdown.broker.errors import BrokerError
-from drawdown.cli.book_file import BookFileError
 from drawdown.cli.local import StackError
 from drawdown.cli.outcome import FAILED, UNREACHABLE, USAGE, CommandError
 from drawdown.config import ConfigError
