@@ -80,6 +80,7 @@ from datetime import datetime, tzinfo
 from decimal import Decimal
 from typing import Any, Final
 
+import msgspec
 from pydantic import TypeAdapter, ValidationError
 
 from drawdown.events.base import EPOCH, Timestamp, at_text, milliseconds, moment
@@ -257,13 +258,15 @@ class Ledger:
             "time": at_text(self.at_ms if time is None else _ms(time)),
             "data": _exact(data, ()),
         }
-        return self.take_usage(encode_numbers(event))
+        entry: dict[str, Any] = json.loads(self.take_usage(encode_numbers(event)))
+        return entry
 
     def take_usage(
         self, value: bytes, *, at: Time | None = None, position: tuple[int, int] | None = None
-    ) -> dict[str, Any]:
-        """Book a usage event as it stands on its topic; as `use`. `position` is its partition and
-        offset there, which its entry states; by default the next one."""
+    ) -> bytes:
+        """Book a usage event as it stands on its topic; its entry, as `use`, as it stands on its
+        own. `position` is the event's partition and offset, which the entry states; by default the
+        next one."""
         self._goes_on(at)
         event = decode_usage(value)
         key = usage_key(event)
@@ -271,10 +274,9 @@ class Ledger:
         decided = decide_usage(self, event, key, origin, self._books, Moment(self.at_ms))
         if decided.repeated is not None:
             sequence = int(decided.repeated.split(b" ")[0])
-            return self.entries(event.subject)[sequence - 1]
+            return self._entries(event.subject)[sequence - 1]
         self._apply(key, decided)
-        entry: dict[str, Any] = json.loads(decided.entries[-1].value)
-        return entry
+        return decided.entries[-1].value
 
     def command(
         self, kind: str, customer: str, *, at: Time | None = None, **fields: Any
@@ -373,8 +375,10 @@ class Ledger:
 
     def entries(self, customer: str) -> list[dict[str, Any]]:
         """The customer's journal, oldest first."""
-        found = [json.loads(value) for value in self._journal]
-        return [entry for entry in found if entry["subject"] == customer]
+        return [json.loads(value) for value in self._entries(customer)]
+
+    def _entries(self, customer: str) -> list[bytes]:
+        return [value for value in self._journal if subject_of(value) == customer]
 
     def journal(self, first: int = 0) -> list[bytes]:
         """All customers' entries as they stand on their topic, oldest first, from one on."""
@@ -468,6 +472,18 @@ class Ledger:
                 self._identities.update([end])
         if key is not None and decided.identity is not None:
             self._identities[key] = decided.identity
+
+
+class _Subject(msgspec.Struct):
+    subject: str
+
+
+_decode_subject = msgspec.json.Decoder(_Subject).decode
+
+
+def subject_of(entry: bytes) -> str:
+    """The customer of an entry as it stands on its topic."""
+    return _decode_subject(entry).subject
 
 
 class _Used:

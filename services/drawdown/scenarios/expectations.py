@@ -91,7 +91,9 @@ class Then(StrictRecord):
     asset: Name | None = Field(default=None, description="Of that amount")
     total: Number | None = Field(default=None, description="All that the step debited")
     allocations: PerAsset | None = Field(
-        default=None, description="Grant -> what was taken of it, in the order it was taken"
+        default=None,
+        description="Grant -> what was taken of it, in the order it was taken; of one that comes"
+        " again, by the id it was first given",
     )
     on_credit: Number | None = Field(default=None, description="Taken on credit by the step")
     overdrawn_by: Number | None = Field(default=None, description="What nothing was left for")
@@ -238,11 +240,13 @@ def _total(after: After, _: Any) -> str:
     return _exact(sum((_number(data["amount"]) for data in debits), Fraction(0)))
 
 
-def _allocations(after: After, _: Any) -> dict[str, str]:
+def _allocations(after: After, expected: Mapping[str, Any]) -> dict[str, str]:
     taken: dict[str, Fraction] = {}
     for entry in after.entries:
         for part in entry["data"].get("allocations", ()):
-            taken[part["grant"]] = taken.get(part["grant"], Fraction(0)) + _number(part["amount"])
+            first = part["grant"].partition("@")[0]
+            grant = first if first in expected else part["grant"]
+            taken[grant] = taken.get(grant, Fraction(0)) + _number(part["amount"])
     return {grant: _exact(amount) for grant, amount in taken.items()}
 
 

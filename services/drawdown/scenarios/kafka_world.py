@@ -210,6 +210,8 @@ class _Outputs:
 
     def __init__(self, cluster: KafkaCluster, environment: Environment) -> None:
         self._consumer: Consumer = cluster.consumer(kafka.reader())
+        # Asked of one that reads, each end waits behind a fetch that finds nothing.
+        self._ends: Consumer = cluster.consumer(kafka.reader())
         self._topics = {environment.topic(topic): topic for topic in OUTPUTS}
         self._next = {(name, number): 0 for name in self._topics for number in range(PARTITIONS)}
         self._consumer.assign(
@@ -223,7 +225,7 @@ class _Outputs:
     def read(self) -> None:
         """Everything there is by now."""
         ends = {
-            where: self._consumer.get_watermark_offsets(TopicPartition(*where), WAIT_S)[1]
+            where: self._ends.get_watermark_offsets(TopicPartition(*where), WAIT_S)[1]
             for where in self._next
         }
         deadline = time.monotonic() + WAIT_S
@@ -268,6 +270,7 @@ class _Outputs:
 
     def close(self) -> None:
         self._consumer.close()
+        self._ends.close()
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from drawdown.events.base import at_text, milliseconds
+from drawdown.events.codec import decode_any
 from drawdown.events.pricebook import PriceBook
 from drawdown.scenarios.expectations import After, Check, check
 from drawdown.scenarios.happenings import KINDS, LOOKS_BACK, About, Sent
@@ -141,15 +142,15 @@ class _Player:
 
     def _read(self, customer: str) -> None:
         known = self._journal[customer]
-        known += map(json.loads, self._world.journal(customer)[len(known) :])
+        known += map(decode_any, self._world.journal(customer)[len(known) :])
 
     def _happen(self, name: str, happenings: Sequence[Any], times: int) -> list[Happened]:
         """What happens, in order; records go out together as far as none needs those before."""
         done: list[Happened] = []
         waiting: list[tuple[str, Sent]] = []
+        kinds = [happening.kinds[0] for happening in happenings]
         for repetition in range(1, times + 1):
-            for place, happening in enumerate(happenings, 1):
-                (kind,) = happening.kinds
+            for place, (kind, happening) in enumerate(zip(kinds, happenings, strict=True), 1):
                 if kind == "publish":
                     self._publish(name, happening.publish)
                     done.append(Happened(kind, None, Outcome()))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from drawdown.events.catalogue import USAGE_EVENTS
 from drawdown.events.codec import RecordError
 from drawdown.events.pricebook import PriceBook
-from drawdown.pure import Ledger, load
+from drawdown.pure import Ledger, load, subject_of
 from drawdown.scenarios.happenings import Sent
 from drawdown.scenarios.world import Outcome
 
@@ -69,7 +68,7 @@ class PureWorld:
         new = self.ledger.journal(self._read)
         self._read += len(new)
         for value in new:
-            self._journal[json.loads(value)["subject"]].append(value)
+            self._journal[subject_of(value)].append(value)
         return self._journal[customer]
 
     def wallet(self, customer: str) -> Mapping[str, Any] | None:
