@@ -19,6 +19,8 @@ from drawdown.deadletters.errors import DeadLettersError
 from drawdown.events.codec import RecordError
 from drawdown.integrations.litellm import CatalogueError
 from drawdown.ledger.book import BookError
+from drawdown.scenarios.kafka_world import KafkaWorldError
+from drawdown.scenarios.play import ScenarioError
 from drawdown.settlement.backup import BackupError
 from drawdown.settlement.publish import PublishError
 from drawdown.stream.snapshots import SnapshotError
@@ -32,8 +34,10 @@ ONE_LINE: Final = (
     BrokerError,
     CatalogueError,
     DeadLettersError,
+    KafkaWorldError,
     PublishError,
     RecordError,
+    ScenarioError,
     SnapshotError,
     StackError,
     TopicsError,

@@ -44,6 +44,8 @@ class Played:
     """Whom its expectations are about."""
     entries: Sequence[Mapping[str, Any]]
     """That customer's, made by the step."""
+    values: Sequence[bytes]
+    """The same, as they stand on their topic."""
     wallet: Mapping[str, Any] | None
     checks: Sequence[Check]
     book: PriceBook
@@ -133,12 +135,15 @@ class _Player:
     ) -> Played:
         self._read(customer)
         journal = self._journal[customer]
-        made = journal[before.get(customer, 0) :]
+        since = before.get(customer, 0)
+        made, values = journal[since:], self._world.journal(customer)[since:]
         wallet = self._world.wallet(customer)
         about = [one.outcome for one in happened if one.sent and one.sent.customer == customer]
         checks = [] if step is None else check(step.then, After(about, made, journal, wallet))
         at = at_text(self._at_ms)
-        return Played(number, at, step, happened, customer, made, wallet, checks, self._book)
+        return Played(
+            number, at, step, happened, customer, made, values, wallet, checks, self._book
+        )
 
     def _read(self, customer: str) -> None:
         known = self._journal[customer]
