@@ -172,12 +172,19 @@ def shorthand(content: Any) -> Any:
 # What is wrong, in words
 
 
-def problems(path: Path, lines: Lines, content: Any, error: ValidationError) -> str:
-    """What is wrong in a file: a line per problem, in its order."""
+def problems(
+    path: Path,
+    lines: Lines,
+    content: Any,
+    error: ValidationError,
+    tags: frozenset[str] = frozenset(MODELS),
+) -> str:
+    """What is wrong in a file: a line per problem, in its order. `tags` are those of unions, which
+    pydantic names on the way."""
     found: dict[str, int] = {}
     for details in error.errors():
         # The tag of a union's member is no part of the file.
-        where = tuple(part for part in details["loc"] if part not in MODELS)
+        where = tuple(part for part in details["loc"] if part not in tags)
         line = lines.line(where)
         found[f"{path}: line {line}: {_field(where, content)}: {_detail(details)}"] = line
     said = sorted(found, key=lambda text: found[text])

@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-from pydantic import Field, ValidationError
+from pydantic import Discriminator, Field, Tag, ValidationError
 
 from drawdown.book_file import (
     TEXTS,
@@ -33,6 +33,7 @@ from drawdown.events.base import (
     moment,
 )
 from drawdown.events.pricebook import PriceBook
+from drawdown.events.pricemodels import MODELS
 from drawdown.ledger.book import BookError
 from drawdown.pure import load
 from drawdown.scenarios.expectations import Then
@@ -47,14 +48,22 @@ BY_ID: Final = {"assets": "code", "meters": "id", "rates": "id", "costs": "id"}
 """Lists of a price book, and what tells their items apart."""
 
 
+ONE: Final = "<one>"
+SEVERAL: Final = "<several>"
+
+
 class Step(StrictRecord):
     """Something happens, or only time goes on, and something is expected."""
 
     at: Timestamp | None = Field(default=None, description="Default: when the step before was")
     note: str = Field(default="", description="Why, in words")
-    when: Happening | list[Happening] | None = Field(
-        default=None, description="Nothing: time goes on to `at`"
-    )
+    when: (
+        Annotated[
+            Annotated[Happening, Tag(ONE)] | Annotated[list[Happening], Tag(SEVERAL)],
+            Discriminator(lambda value: SEVERAL if isinstance(value, list) else ONE),
+        ]
+        | None
+    ) = Field(default=None, description="Nothing: time goes on to `at`")
     times: Annotated[int, Field(ge=1, le=TIMES_MAX)] = Field(
         default=1, description="All of it so often at that time; {n} in a text is the how manyth"
     )
@@ -126,7 +135,8 @@ def _checked(path: Path, content: dict[str, Any], lines: Lines) -> Scenario:
     try:
         file = ScenarioFile.model_validate(content)
     except ValidationError as error:
-        raise ScenarioFileError(problems(path, lines, content, error)) from None
+        tags = frozenset({*MODELS, ONE, SEVERAL})
+        raise ScenarioFileError(problems(path, lines, content, error, tags)) from None
     _compile(path, lines, file.book, EPOCH, ("book",))
     return Scenario(path, file, _steps(path, lines, file), lines)
 
