@@ -9,6 +9,7 @@ from typing import Any
 from drawdown.events.catalogue import USAGE_EVENTS
 from drawdown.events.codec import RecordError
 from drawdown.events.pricebook import PriceBook
+from drawdown.events.reasons import Reason
 from drawdown.pure import Ledger, load, subject_of
 from drawdown.scenarios.happenings import Sent
 from drawdown.scenarios.world import Outcome
@@ -56,9 +57,12 @@ class PureWorld:
             if record.topic == USAGE_EVENTS.name:
                 self.ledger.take_usage(record.value, position=position)
                 return Outcome()
-            return Outcome(self.ledger.take_command(record.value, position=position))
+            answer = self.ledger.take_command(record.value, position=position)
         except RecordError as error:
-            return Outcome(refused=str(error.reason), detail=str(error))
+            return Outcome(refused=str(error.reason), detail=error.detail)
+        # Settlement answers a conflict and sets it aside.
+        conflict = answer["reason"] == Reason.CONFLICT
+        return Outcome(answer, *((answer["reason"], answer["detail"]) if conflict else ()))
 
     def _place(self, topic: str, customer: str, id: str) -> tuple[int, int] | None:
         found = self._places.get((topic, customer, id))
