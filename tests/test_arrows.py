@@ -55,7 +55,7 @@ MAY_IMPORT = {
     "cli": SHARED
     | SERVICES
     | {"demo", "broker", "client", "deadletters", "replay", "schemas"}
-    | {"book_file", "scenarios", "pure"},
+    | {"book_file", "scenarios"},
     "schemas": SHARED | SERVICES | {"scenarios"},
 }
 

@@ -151,10 +151,27 @@ class Result:
 
     def take(self, played: Played) -> None:
         """One more step."""
-        self.played.append(played)
-        self.difference = difference(self.scenario, played)
         if played.book.version not in self.contents:
             self.contents[played.book.version] = _content(played.book)
+        self.played.append(played)
+        self.difference = difference(self.scenario, played)
+        if self.difference is None:
+            wrong = [problem for one in self.explained(played) for problem in one.problems]
+            where = f"{self.scenario.path}: step {played.number}"
+            self.difference = f"{where}: {wrong[0]}" if wrong else None
+
+    def explained(self, played: Played) -> list[Explained]:
+        """The last entries of a step, with the arithmetic of their prices done again."""
+        times = 1 if played.step is None else played.step.times
+        shown = slice(-(ENTRIES_SHOWN if times == 1 else 1), None)
+        return [
+            Explained(Found(value, entry, {}, {}), self._content_of(entry))
+            for entry, value in zip(played.entries[shown], played.values[shown], strict=True)
+        ]
+
+    def _content_of(self, entry: Mapping[str, Any]) -> Content | None:
+        price = entry["data"].get("price")
+        return None if price is None else self.contents.get(price["book"])
 
     def compare(self, world: World) -> None:
         """What was played on a broker is as on the ledger alone."""
@@ -232,12 +249,11 @@ def _show_step(result: Result, played: Played) -> None:
     times = 1 if step is None else step.times
     for one in played.happened[-(len(played.happened) // times) :]:
         show(f"  {'' if times == 1 else f'{times} times, the last: '}{_happened(one)}")
-    shown = ENTRIES_SHOWN if times == 1 else 1
-    if len(played.entries) > shown:
+    explained = result.explained(played)
+    if len(played.entries) > len(explained):
         show(f"    {len(played.entries)} entries, the last:")
-    for entry, value in list(zip(played.entries, played.values, strict=True))[-shown:]:
-        for line in _entry_lines(entry, value, result.contents):
-            show(f"    {line}")
+    for line in (line for found in explained for line in _entry_lines(found)):
+        show(f"    {line}")
     if played.wallet is not None:
         balances = {a["asset"]: a["balance"] for a in played.wallet["accounts"]}
         show(f"    {played.customer} has {pairs(balances)}")
@@ -284,17 +300,11 @@ def _happened(one: Happened) -> str:
     return f"{line}: denied, {answer['reason']}{short}"
 
 
-def _entry_lines(
-    entry: Mapping[str, Any], value: bytes, contents: Mapping[str, Content]
-) -> Iterator[str]:
+def _entry_lines(explained: Explained) -> Iterator[str]:
     """An entry: its kind and amount, what it is about, and how its price came about."""
-    data = entry["data"]
+    entry = explained.entry
     parts = [f"{entry_kind(entry):<9}{signed_amount(entry) or ''}", entry_about(entry)]
     yield "  ".join(part for part in parts if part.strip())
-    price = data.get("price")
-    if price is None or price["book"] not in contents:
-        return
-    explained = Explained(Found(value, entry, {}, {}), contents[price["book"]])
     if explained.price is not None:
         yield f"  {_derivation(explained.price)}"
     yield from (f"  {problem}" for problem in explained.problems)

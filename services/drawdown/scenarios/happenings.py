@@ -63,7 +63,7 @@ class About:
     customer: str
     at_ms: int
     entry: Callable[[str | int], Mapping[str, Any]]
-    """The customer's entry of an id, or with a number. Raises LookupError."""
+    """The customer's entry of an id, or with a number. Raises ScenarioError where there is none."""
 
 
 class Use(StrictRecord):

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from drawdown.book_file import Where
 from drawdown.events.base import at_text, milliseconds
 from drawdown.events.codec import decode_any
 from drawdown.events.pricebook import PriceBook
@@ -99,7 +100,7 @@ class _Player:
             yield self._step(number, step)
 
     def _given(self) -> Played:
-        happened = self._happen("given", self._file.given, 1)
+        happened = self._happen("given", self._file.given, 1, ("given",))
         for number, one in enumerate(happened):
             answer = one.outcome.answer
             refused = one.outcome.detail or (
@@ -118,11 +119,8 @@ class _Player:
         self._read(customer)
         before = {customer: len(self._journal[customer])}
         self._world.advance(self._at_ms)
-        try:
-            happened = self._happen(f"step-{number}", step.happenings, step.times)
-        except LookupError as error:
-            line = self._scenario.line(("steps", number - 1, "when"))
-            raise ScenarioError(f"{self._scenario.path}: line {line}: {error.args[0]}") from None
+        where = ("steps", number - 1, "when")
+        happened = self._happen(f"step-{number}", step.happenings, step.times, where)
         return self._played(number, step, happened, customer, before)
 
     def _played(
@@ -149,7 +147,9 @@ class _Player:
         known = self._journal[customer]
         known += map(decode_any, self._world.journal(customer)[len(known) :])
 
-    def _happen(self, name: str, happenings: Sequence[Any], times: int) -> list[Happened]:
+    def _happen(
+        self, name: str, happenings: Sequence[Any], times: int, where: Where
+    ) -> list[Happened]:
         """What happens, in order; records go out together as far as none needs those before."""
         done: list[Happened] = []
         waiting: list[tuple[str, Sent]] = []
@@ -167,7 +167,7 @@ class _Player:
                 id = happening.id or f"{name}{one}{again}"
                 customer = happening.customer or self._file.customer
                 said = getattr(happening, kind)
-                about = About(id, customer, self._at_ms, self._entry_of(customer))
+                about = About(id, customer, self._at_ms, self._entry_of(customer, where))
                 record = KINDS[kind].record
                 assert record is not None
                 sent = record(said, about)
@@ -191,14 +191,17 @@ class _Player:
         at = said.effective_at
         self._world.publish(self._book, self._at_ms if at is None else milliseconds(at))
 
-    def _entry_of(self, customer: str) -> Any:
+    def _entry_of(self, customer: str, where: Where) -> Any:
         def entry(of: str | int) -> Mapping[str, Any]:
             self._read(customer)
             found: Mapping[str, Any]
             for found in reversed(self._journal[customer]):
                 if of in (found["data"].get("id"), found["data"]["sequence"]):
                     return found
-            raise LookupError(f"{customer} has no entry {of!r} yet")
+            line = self._scenario.line(where)
+            raise ScenarioError(
+                f"{self._scenario.path}: line {line}: {customer} has no entry {of!r} yet"
+            )
 
         return entry
 

@@ -152,7 +152,7 @@ def _steps(path: Path, lines: Lines, file: ScenarioFile) -> dict[int, PriceBook]
         _one_kind(happening, ("given", number), wrong)
         if happening.publish is not None:
             raise wrong(("given", number, "publish"), "publish in a step; `book` is what is given")
-    at, book, books = file.starts_at, file.book, {}
+    at, book, books, versions = file.starts_at, file.book, {}, {file.book.version}
     for number, step in enumerate(file.steps):
         where = ("steps", number)
         if step.at is not None and step.at < at:
@@ -168,6 +168,9 @@ def _steps(path: Path, lines: Lines, file: ScenarioFile) -> dict[int, PriceBook]
             said = happening.publish
             book = _next_book(path, lines, book, said.book, (*below, "publish", "book"))
             _compile(path, lines, book, said.effective_at or at, (*below, "publish", "book"))
+            if book.version in versions:
+                raise wrong((*below, "publish", "book"), "give it a `version` of its own")
+            versions.add(book.version)
             books[number] = book
     return books
 
@@ -187,7 +190,7 @@ def _next_book(
         if name in BY_ID and isinstance(value, list):
             key = BY_ID[name]
             items = {item[key]: item for item in content[name]}
-            items |= {item.get(key): item for item in value if isinstance(item, dict)}
+            items |= {str(item.get(key)): item for item in value if isinstance(item, dict)}
             content[name] = list(items.values())
         else:
             content[name] = value
