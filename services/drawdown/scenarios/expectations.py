@@ -11,28 +11,16 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, Field, WithJsonSchema
 
 from drawdown.events.base import Count, CustomerId, Name, StrictRecord
 from drawdown.events.entries import kind_of_type
 from drawdown.events.numbers import rational_text
 from drawdown.events.reasons import Reason
+from drawdown.scenarios.exact import Number
+from drawdown.scenarios.statement import StatementThen, found_statement
 from drawdown.scenarios.world import Outcome
 
-NUMBER: Final = r"^-?[0-9]+(\.[0-9]+)?(/[0-9]+)?$"
-
-
-def _text(value: object) -> object:
-    return str(value) if type(value) is int else value
-
-
-Number = Annotated[
-    str,
-    BeforeValidator(_text),
-    Field(pattern=NUMBER),
-    WithJsonSchema({"type": ["string", "number"], "pattern": NUMBER}),
-]
-"""An exact number: decimal, or a fraction such as 1/60."""
 PerAsset = dict[Name, Number]
 Moved = dict[Name, Number | None]
 
@@ -126,6 +114,9 @@ class Then(StrictRecord):
     )
     state: Literal["active", "suspended", "closed"] | None = None
     grouped: Grouped | None = None
+    statement: StatementThen | None = Field(
+        default=None, description="Of a month, as the journal has it by now"
+    )
 
 
 @dataclass(frozen=True)
@@ -138,6 +129,10 @@ class After:
     journal: Sequence[Mapping[str, Any]]
     """All there are."""
     wallet: Mapping[str, Any] | None
+    customer: str
+    values: Sequence[bytes]
+    """The journal as it stands on its topic."""
+    reporting: str
 
     @property
     def data(self) -> Mapping[str, Any]:
@@ -341,7 +336,7 @@ def _read(after: After, expected: Mapping[str, Any]) -> dict[str, str]:
 
 
 DEBITS: Final = frozenset({"debit", "capture"})
-WHOLE: Final = frozenset({"allocations", "grouped"})
+WHOLE: Final = frozenset({"allocations", "grouped", "statement"})
 """What is expected as a whole: nothing else may be there, and in this order."""
 FOUND: Final[Mapping[str, Callable[[After, Any], Any]]] = {
     "allowed": lambda after, _: after.answer.get("allowed"),
@@ -378,5 +373,8 @@ FOUND: Final[Mapping[str, Callable[[After, Any], Any]]] = {
     "totals": _totals,
     "state": lambda after, _: (after.wallet or {}).get("state") or "active",
     "grouped": _grouped,
+    "statement": lambda after, expected: found_statement(
+        after.customer, after.values, after.reporting, expected
+    ),
 }
 """What is there, in the form it is expected in."""

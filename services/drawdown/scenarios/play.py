@@ -134,13 +134,15 @@ class _Player:
         self._read(customer)
         journal = self._journal[customer]
         since = before.get(customer, 0)
-        made, values = journal[since:], self._world.journal(customer)[since:]
+        values = self._world.journal(customer)
+        made = journal[since:]
         wallet = self._world.wallet(customer)
         about = [one.outcome for one in happened if one.sent and one.sent.customer == customer]
-        checks = [] if step is None else check(step.then, After(about, made, journal, wallet))
+        after = After(about, made, journal, wallet, customer, values, self._book.reporting)
+        checks = [] if step is None else check(step.then, after)
         at = at_text(self._at_ms)
         return Played(
-            number, at, step, happened, customer, made, values, wallet, checks, self._book
+            number, at, step, happened, customer, made, values[since:], wallet, checks, self._book
         )
 
     def _read(self, customer: str) -> None:
