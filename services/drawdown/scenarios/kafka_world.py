@@ -48,6 +48,7 @@ from drawdown.stream.clock import SystemClock
 from drawdown.stream.kafka import KafkaCluster
 from drawdown.stream.metrics import StreamMetrics
 from drawdown.stream.partition import partition_of
+from drawdown.stream.partition_log import Ends
 from drawdown.stream.ports import Consumer
 from drawdown.stream.store import RocksStores
 
@@ -211,8 +212,8 @@ class _Outputs:
 
     def __init__(self, cluster: KafkaCluster, environment: Environment) -> None:
         self._consumer: Consumer = cluster.consumer(kafka.reader())
-        # Asked of one that reads, each end waits behind a fetch that finds nothing.
-        self._ends: Consumer = cluster.consumer(kafka.reader())
+        # Not asked of the one that reads: there each end waits behind a fetch that finds nothing.
+        self._ends = Ends(cluster)
         self._topics = {environment.topic(topic): topic for topic in OUTPUTS}
         self._next = {(name, number): 0 for name in self._topics for number in range(PARTITIONS)}
         self._consumer.assign(
@@ -224,10 +225,10 @@ class _Outputs:
         self._refused: dict[tuple[str, int, int], tuple[str, str]] = {}
 
     def read(self) -> None:
-        """Everything there is by now."""
+        """Everything there is by now, also what was committed and is not marked yet."""
         ends = {
-            where: self._ends.get_watermark_offsets(TopicPartition(*where), WAIT_S)[1]
-            for where in self._next
+            (topic, number): self._ends.bounds(topic, number, WAIT_S)[1]
+            for topic, number in self._next
         }
         deadline = time.monotonic() + WAIT_S
         while any(self._next[where] < end for where, end in ends.items()):
