@@ -23,6 +23,7 @@ from drawdown.scenarios.kafka_world import KafkaWorldError
 from drawdown.scenarios.play import ScenarioError
 from drawdown.settlement.backup import BackupError
 from drawdown.settlement.publish import PublishError
+from drawdown.stream.partition_log import LogError
 from drawdown.stream.snapshots import SnapshotError
 from drawdown.topics import TopicsError
 
@@ -35,6 +36,7 @@ ONE_LINE: Final = (
     CatalogueError,
     DeadLettersError,
     KafkaWorldError,
+    LogError,
     PublishError,
     RecordError,
     ScenarioError,
