@@ -26,6 +26,9 @@ MAY_IMPORT = {
     "stream": GROUND,
     # The ledger fed by calls: for whoever has no Kafka.
     "pure": GROUND | {"ledger"},
+    "book_file": GROUND | {"ledger"},
+    # What happens to wallets, as a file says: through the ledger alone, or on a broker.
+    "scenarios": SHARED | {"settlement", "pure", "book_file"},
     "integrations": GROUND,
     "data": set(),
     "version": set(),
@@ -49,8 +52,11 @@ MAY_IMPORT = {
     "replay": SHARED | {"settlement"},
     # Fronts: nobody imports them but each other.
     "demo": SHARED | SERVICES | {"cli", "broker", "client"},
-    "cli": SHARED | SERVICES | {"demo", "broker", "client", "deadletters", "replay", "schemas"},
-    "schemas": SHARED | SERVICES,
+    "cli": SHARED
+    | SERVICES
+    | {"demo", "broker", "client", "deadletters", "replay", "schemas"}
+    | {"book_file", "scenarios"},
+    "schemas": SHARED | SERVICES | {"scenarios"},
 }
 
 LIBRARIES = {

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from drawdown import pure
+from drawdown.events.codec import decode_any, encode
 from drawdown.pure import BookError, Ledger, RecordError, load, price
 
 AT = "2027-01-15T08:00:00Z"
@@ -120,3 +121,27 @@ def test_a_book_says_what_pays_first_and_what_can_be_converted_and_zones_are_kno
     converted = ledger.command("convert", "ada", asset="USD", amount="2", to="credit", reason="x")
     assert converted["allowed"]
     assert ledger.balance("ada", "credit") == "200"
+
+
+def test_records_are_taken_as_they_stand_on_their_topics() -> None:
+    ledger = Ledger(book(**UNIT), at=AT)
+    grant = {
+        "type": "grant",
+        "id": "g",
+        "customer": "ada",
+        "time": AT,
+        "asset": "USD",
+        "amount": "9",
+    }
+    assert ledger.take_command(encode(grant), position=(3, 7))["allowed"]
+    event = {"specversion": "1.0", "id": "e", "source": "s", "type": "work", "subject": "ada",
+             "time": AT, "data": {"n": 2}}  # fmt: skip
+    value = ledger.take_usage(encode(event), position=(3, 11))
+    assert ledger.journal(1) == [value]
+    assert ledger.take_usage(encode(event)) == value
+    causes = [entry["data"]["cause"] for entry in ledger.entries("ada")]
+    assert [(cause["topic"], cause["partition"], cause["offset"]) for cause in causes] == [
+        ("commands", 3, 7),
+        ("usage-events", 3, 11),
+    ]
+    assert decode_any(ledger.rows()["ada"]) == ledger.wallet("ada")

@@ -121,6 +121,7 @@ from datetime import datetime, tzinfo
 from decimal import Decimal
 from typing import Any, Final
 
+import msgspec
 from pydantic import TypeAdapter, ValidationError
 
 from drawdown.events.base import EPOCH, Timestamp, at_text, milliseconds, moment
@@ -261,9 +262,10 @@ class Ledger:
 
     # prices
 
-    def publish(self, book: Mapping[str, Any], *, effective_at: Time) -> Book:
-        """Another version of the prices, for what is used from an instant on. Raises BookError."""
-        made = load(book, effective_at=effective_at, number=len(self._books))
+    def publish(self, book: Mapping[str, Any], *, effective_at: Time, number: int = 0) -> Book:
+        """Another version of the prices, for what is used from an instant on; `number` as of
+        `load`, by default the next one. Raises BookError."""
+        made = load(book, effective_at=effective_at, number=number or len(self._books))
         self._books = self._books.with_book(made)
         return made
 
@@ -289,29 +291,34 @@ class Ledger:
         """Book a usage event; its entry, or that of the same event before. `time` is the event's
         own (default: `at`). Raises RecordError for what would be a dead letter."""
         self._goes_on(at)
-        number = self._next()
-        event = decode_usage(
-            encode_numbers(
-                {
-                    "specversion": "1.0",
-                    "id": id or f"event-{number}",
-                    "source": source,
-                    "type": meter,
-                    "subject": customer,
-                    "time": at_text(self.at_ms if time is None else _ms(time)),
-                    "data": _exact(data, ()),
-                }
-            )
-        )
+        event = {
+            "specversion": "1.0",
+            "id": id or f"event-{self._records + 1}",
+            "source": source,
+            "type": meter,
+            "subject": customer,
+            "time": at_text(self.at_ms if time is None else _ms(time)),
+            "data": _exact(data, ()),
+        }
+        entry: dict[str, Any] = json.loads(self.take_usage(encode_numbers(event)))
+        return entry
+
+    def take_usage(
+        self, value: bytes, *, at: Time | None = None, position: tuple[int, int] | None = None
+    ) -> bytes:
+        """Book a usage event as it stands on its topic; its entry, as `use`, as it stands on its
+        own. `position` is the event's partition and offset, which the entry states; by default the
+        next one."""
+        self._goes_on(at)
+        event = decode_usage(value)
         key = usage_key(event)
-        origin = Origin("usage-events", 0, number)
+        origin = self._origin("usage-events", position)
         decided = decide_usage(self, event, key, origin, self._books, Moment(self.at_ms))
         if decided.repeated is not None:
             sequence = int(decided.repeated.split(b" ")[0])
-            return self.entries(customer)[sequence - 1]
+            return self._entries(event.subject)[sequence - 1]
         self._apply(key, decided)
-        entry: dict[str, Any] = json.loads(decided.entries[-1].value)
-        return entry
+        return decided.entries[-1].value
 
     def command(
         self, kind: str, customer: str, *, at: Time | None = None, **fields: Any
@@ -320,19 +327,25 @@ class Ledger:
         `extend`, `set_terms`, ...) with its fields; the decision, also of a refusal. Raises
         RecordError for what is no command."""
         self._goes_on(at)
-        number = self._next()
         content = {
             "type": kind,
-            "id": f"command-{number}",
+            "id": f"command-{self._records + 1}",
             "customer": customer,
             "time": at_text(self.at_ms),
             **_exact(fields, ()),
         }
-        command = decode_command(encode(content))
-        key = command_key(customer, command.id)
+        return self.take_command(encode(content))
+
+    def take_command(
+        self, value: bytes, *, at: Time | None = None, position: tuple[int, int] | None = None
+    ) -> dict[str, Any]:
+        """Take a command as it stands on its topic; as `command`. `position` as of `take_usage`."""
+        self._goes_on(at)
+        command = decode_command(value)
+        key = command_key(command.customer, command.id)
         now = Moment(self.at_ms)
+        origin = self._origin("commands", position)
         try:
-            origin = Origin("commands", 0, number)
             decided = decide_command(self, command, key, origin, self._books, now)
         except RecordError as error:
             answer: dict[str, Any] = json.loads(encode(refused(command, error, now)))
@@ -465,8 +478,18 @@ class Ledger:
 
     def entries(self, customer: str) -> list[dict[str, Any]]:
         """The customer's journal, oldest first."""
-        found = [json.loads(value) for value in self._journal]
-        return [entry for entry in found if entry["subject"] == customer]
+        return [json.loads(value) for value in self._entries(customer)]
+
+    def _entries(self, customer: str) -> list[bytes]:
+        return [value for value in self._journal if subject_of(value) == customer]
+
+    def journal(self, first: int = 0) -> list[bytes]:
+        """All customers' entries as they stand on their topic, oldest first, from one on."""
+        return self._journal[first:]
+
+    def rows(self) -> dict[str, bytes]:
+        """All rows as they stand on `balances`, by key."""
+        return {key: row_bytes(row) for key, row in self._rows.items() if row is not None}
 
     def wallet(self, customer: str) -> dict[str, Any]:
         """The wallet's row. Raises KeyError for a customer nobody has seen."""
@@ -539,9 +562,9 @@ class Ledger:
                 raise ValueError(f"at: {at_text(at_ms)} is before {at_text(self.at_ms)}")
             self.at_ms = at_ms
 
-    def _next(self) -> int:
+    def _origin(self, topic: str, position: tuple[int, int] | None) -> Origin:
         self._records += 1
-        return self._records
+        return Origin(topic, *(position or (0, self._records)))
 
     def _apply(self, key: bytes | None, decided: Decided) -> None:
         for sealed in decided.entries:
@@ -552,6 +575,18 @@ class Ledger:
                 self._identities.update([end])
         if key is not None and decided.identity is not None:
             self._identities[key] = decided.identity
+
+
+class _Subject(msgspec.Struct):
+    subject: str
+
+
+_decode_subject = msgspec.json.Decoder(_Subject).decode
+
+
+def subject_of(entry: bytes) -> str:
+    """The customer of an entry as it stands on its topic."""
+    return _decode_subject(entry).subject
 
 
 class _Used:

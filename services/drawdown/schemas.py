@@ -91,6 +91,8 @@ from drawdown.events.usage import UsageEvent
 from drawdown.gateway.app import create_app as gateway_app
 from drawdown.gateway.commands import HTTP_STATUS
 from drawdown.query.app import create_app as query_app
+from drawdown.scenarios.peers import TERMS
+from drawdown.scenarios.scenario_file import ScenarioFile
 from drawdown.stream.memory import MemoryCluster
 
 DIRECTORY: Final = Path(__file__).parents[2] / "schemas"
@@ -145,9 +147,10 @@ FILES: Final[Mapping[str, type[BaseModel]]] = {
     "dead-letters/headers": DeadLetterHeaders,
     "dead-letters/redriven": Redriven,
     "price-book-file": PriceBook,
+    "scenario-file": ScenarioFile,
 }
 """What is no value of a topic's only kind: the headers of a dead letter, and what says that one was
-sent again; the price book as people write it."""
+sent again; the price book and the scenario as people write them."""
 
 KEYS: Final[Mapping[Topic, str]] = {
     PRICE_BOOK: "The version",
@@ -401,6 +404,7 @@ a test holds them current. Change those, never these.
 - `asyncapi.json`: the topics with keys, partitions, configuration, headers and messages.
 - `openapi/`: the HTTP doors of the gateway and of the query service.
 - `price-book-file.json`: a price book as people write it.
+- `scenario-file.json`: a scenario as people write it, for `drawdown scenario`.
 
 ## Topics
 
@@ -412,7 +416,13 @@ On the cluster each name has the environment before it: `live.usage-events`.
 Decisions, dead letters and HTTP problems carry one of these. Over HTTP an answer is 200, also a
 denial, and 201 where a grant or a hold was made; what could not be done is a problem.
 
-{_table(("code", "HTTP", "what it means, and what to do"), reasons)}"""
+{_table(("code", "HTTP", "what it means, and what to do"), reasons)}
+## What others call it
+
+Terms and models of other products, and how they are written here. `tests/scenarios/products` has a
+file for each product that plays it: `drawdown scenario tests/scenarios/products`.
+
+{_table(("product", "term or model there", "here"), TERMS)}"""
 
 
 def _kept(topic: Topic) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from drawdown.cli.book_file import read_book
+from drawdown.book_file import read_book
 from drawdown.cli.price_book import _valid
 from drawdown.events.pricemodels import MODELS
 

@@ -42,6 +42,22 @@ def test_retention_goes_by_the_brokers_time_except_in_scenarios(topic: object) -
     assert topic.config(scenario)["message.timestamp.type"] == "CreateTime"  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize("name", ["scenario", "scenario-1f"])
+def test_times_that_are_made_up_are_taken_and_end_nothing(name: str) -> None:
+    scenario = Environment(name)
+    assert scenario.is_scenario
+    for topic in TOPICS:
+        config = topic.config(scenario)
+        assert config["message.timestamp.after.max.ms"] == str(2**63 - 1)
+        assert config.get("retention.ms", "-1") == "-1"
+        assert "message.timestamp.after.max.ms" not in topic.config(LIVE)
+
+
+@pytest.mark.parametrize("name", ["scenarios", "my-scenario", "live"])
+def test_another_name_is_no_scenario(name: str) -> None:
+    assert not Environment(name).is_scenario
+
+
 @pytest.mark.parametrize("topic", [USAGE_EVENTS, COMMANDS, DECISIONS], ids=lambda topic: topic.name)
 def test_inputs_and_decisions_outlive_the_lateness_window(topic: object) -> None:
     assert int(topic.config(LIVE)["retention.ms"]) >= (35 + 7) * DAY_MS  # type: ignore[attr-defined]

@@ -1,5 +1,6 @@
-"""What people give as files - price books, events, LiteLLM's catalogue - and vendors' token fields.
-Each is read, or refused with a line that says where and why; and none takes the process with it."""
+"""What people give as files - price books, scenarios, events, LiteLLM's catalogue - and vendors'
+token fields. Each is read, or refused with a line that says where and why; and none takes the
+process with it."""
 
 from __future__ import annotations
 
@@ -15,8 +16,9 @@ from hypothesis import strategies as st
 from tests.cli.commands import BOOK
 from tests.fuzz.bounds import fuzzed, has_float
 from tests.fuzz.poison import corpus
+from tests.scenarios.test_files import TWO_STEPS
 
-from drawdown.cli.book_file import BookFileError, read_book
+from drawdown.book_file import BookFileError, read_book
 from drawdown.cli.event_file import read_events
 from drawdown.cli.outcome import CommandError
 from drawdown.events.base import EPOCH
@@ -24,6 +26,9 @@ from drawdown.events.codec import RecordError, encode_numbers
 from drawdown.integrations.genai import CACHED, INPUT, OUTPUT, REASONING, disjoint
 from drawdown.integrations.litellm import CatalogueError, catalogue, import_catalogue
 from drawdown.ledger.book import BookError
+from drawdown.scenarios.play import ScenarioError, play
+from drawdown.scenarios.pure_world import PureWorld
+from drawdown.scenarios.scenario_file import ScenarioFileError, read_scenario
 from drawdown.settlement.publish import records_of
 
 
@@ -55,14 +60,25 @@ SCRAPS = [
 
 
 @st.composite
-def mangled(draw: st.DrawFn) -> bytes:
-    """A price book's file with something else at some places."""
-    text = BOOK
+def mangled(draw: st.DrawFn, text: str = BOOK) -> bytes:
+    """A file with something else at some places."""
     for _ in range(draw(st.integers(1, 3))):
         start = draw(st.integers(0, len(text)))
         end = min(start + draw(st.integers(0, 10)), len(text))
         text = text[:start] + draw(st.sampled_from(SCRAPS) | st.text(max_size=3)) + text[end:]
     return text.encode("utf-8", "surrogatepass")
+
+
+@fuzzed(100)
+@given(mangled(TWO_STEPS) | st.binary(max_size=100))
+def test_a_scenarios_file_plays_or_a_line_says_why_not(file: Path, content: bytes) -> None:
+    file.write_bytes(content)
+    try:
+        scenario = read_scenario(file)
+        for _ in play(scenario, PureWorld()):
+            pass
+    except (ScenarioFileError, ScenarioError) as error:
+        assert str(error).startswith(f"{file}: ")
 
 
 @fuzzed(100)

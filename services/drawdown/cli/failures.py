@@ -10,8 +10,8 @@ from typing import Final
 from confluent_kafka import KafkaError, KafkaException
 
 from drawdown.access import AccessError
+from drawdown.book_file import BookFileError
 from drawdown.broker.errors import BrokerError
-from drawdown.cli.book_file import BookFileError
 from drawdown.cli.local import StackError
 from drawdown.cli.outcome import FAILED, UNREACHABLE, USAGE, CommandError
 from drawdown.config import ConfigError
@@ -19,8 +19,11 @@ from drawdown.deadletters.errors import DeadLettersError
 from drawdown.events.codec import RecordError
 from drawdown.integrations.litellm import CatalogueError
 from drawdown.ledger.book import BookError
+from drawdown.scenarios.kafka_world import KafkaWorldError
+from drawdown.scenarios.play import ScenarioError
 from drawdown.settlement.backup import BackupError
 from drawdown.settlement.publish import PublishError
+from drawdown.stream.partition_log import LogError
 from drawdown.stream.snapshots import SnapshotError
 from drawdown.topics import TopicsError
 
@@ -32,8 +35,11 @@ ONE_LINE: Final = (
     BrokerError,
     CatalogueError,
     DeadLettersError,
+    KafkaWorldError,
+    LogError,
     PublishError,
     RecordError,
+    ScenarioError,
     SnapshotError,
     StackError,
     TopicsError,

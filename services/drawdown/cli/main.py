@@ -55,6 +55,7 @@ COMMANDS: Final = {
     "statement": Listed(LOOK, "statement", "Sum up a period from the journal, and issue it."),
     "explain": Listed(LOOK, "explain", "Show how an entry's price came about, line by line."),
     "tail": Listed(LOOK, "tail", "Follow a topic, a readable line per record."),
+    "scenario": Listed(LOOK, "scenario", "Play a scenario file: what happens, step by step."),
     "replay": Listed(OPERATE, "replay", "Rebuild every row from the journal, and compare."),
     "verify": Listed(OPERATE, "replay", "Decide everything again, and compare."),
     "doctor": Listed(OPERATE, "doctor", "Find what is wrong, and the command that mends it."),

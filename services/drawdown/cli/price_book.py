@@ -11,9 +11,9 @@ from typing import Annotated, Final
 import msgspec
 import typer
 
+from drawdown.book_file import located, read_book
 from drawdown.cli import given
 from drawdown.cli.book_diff import Side, changes, show_changes
-from drawdown.cli.book_file import located, read_book
 from drawdown.cli.context import Context
 from drawdown.cli.outcome import FAILED, USAGE, CommandError
 from drawdown.cli.published import book_document, show_version, show_versions

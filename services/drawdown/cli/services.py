@@ -21,7 +21,6 @@ from drawdown.cli.context import Context
 from drawdown.cli.failures import of_kafka
 from drawdown.cli.outcome import FAILED, USAGE, CommandError
 from drawdown.config import Config
-from drawdown.events.catalogue import SCENARIO
 from drawdown.stream.kafka import KafkaCluster
 
 app = typer.Typer(rich_markup_mode=None)
@@ -111,10 +110,10 @@ def _require_topics(config: Config, cluster: KafkaCluster) -> None:
 
 def _refuse_made_up_times(config: Config, cluster: KafkaCluster) -> None:
     """Only the broker's clock may date what is money."""
-    if config.environment == SCENARIO:
+    if config.topics.is_scenario:
         raise CommandError(
-            f"DRAWDOWN_ENVIRONMENT: {SCENARIO!r} takes its times from the producers and is not for"
-            " real money; choose another name",
+            f"DRAWDOWN_ENVIRONMENT: {config.environment!r} takes its times from the"
+            " producers and is not for real money; choose another name",
             USAGE,
         )
     for difference in topics.check(cluster.admin(), config.topics):

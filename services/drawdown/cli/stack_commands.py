@@ -11,7 +11,6 @@ from drawdown.cli.local import READY
 from drawdown.cli.outcome import FAILED, UNREACHABLE, USAGE, CommandError
 from drawdown.cli.render import Json, Quiet, Steps, show_json, show_table, state_text, tell
 from drawdown.cli.stack import Part, Stack
-from drawdown.events.catalogue import SCENARIO
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -44,10 +43,10 @@ def up(
     """
     context = Context()
     configured = context.configured_kafka()
-    if context.config.environment == SCENARIO:
+    if context.config.topics.is_scenario:
         raise CommandError(
-            f"DRAWDOWN_ENVIRONMENT: {SCENARIO!r} takes its times from the producers and is not for"
-            " real money; choose another name",
+            f"DRAWDOWN_ENVIRONMENT: {context.config.environment!r} takes its times from the"
+            " producers and is not for real money; choose another name",
             USAGE,
         )
     if configured is not None and (brokers or port or fresh or broker_only):

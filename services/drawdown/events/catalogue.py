@@ -43,8 +43,14 @@ class Topic:
         if self.cleanup == "delete":
             config["retention.ms"] = str(-1 if self.retention_ms is None else self.retention_ms)
             config["retention.bytes"] = "-1"
+            if environment.is_scenario:
+                # By times that somebody made up, all of it would be over, or never.
+                config["retention.ms"] = "-1"
         else:
             config["min.cleanable.dirty.ratio"] = "0.2"
+        if environment.is_scenario:
+            # Since Kafka 4.0 a producer's time may be an hour ahead, no more, unless said.
+            config["message.timestamp.after.max.ms"] = str(2**63 - 1)
         return config
 
 
@@ -108,9 +114,15 @@ class Environment:
             )
 
     @property
+    def is_scenario(self) -> bool:
+        """Only a scenario plays through months with times of its own making: `scenario`, or
+        `scenario-` and more, so that several have topics of their own."""
+        return self.name == SCENARIO or self.name.startswith(f"{SCENARIO}-")
+
+    @property
     def timestamp_type(self) -> str:
-        """Only a scenario plays through months with times of its own making."""
-        return "CreateTime" if self.name == SCENARIO else "LogAppendTime"
+        """Who dates records: the broker, except in a scenario."""
+        return "CreateTime" if self.is_scenario else "LogAppendTime"
 
     def topic(self, topic: Topic) -> str:
         """The topic's name on the cluster."""

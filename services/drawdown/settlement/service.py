@@ -118,12 +118,14 @@ def make_worker(
     cache_bytes: int = 64 << 20,
     metrics: StreamMetrics | None = None,
     crash: loop.CrashPoints = loop.no_crash,
+    shelf: BookShelf | None = None,
 ) -> loop.Worker:
-    """A settlement worker, joined to its group. Raises PartitionsError."""
+    """A settlement worker, joined to its group; `shelf` is the caller's, if it looks at the price
+    books too. Raises PartitionsError."""
     metadata = _metadata(cluster)
     partitions, cluster_id = _partitions_in(metadata, environment)
     layout = layout_of(environment, partitions, instance)
-    shelf = BookShelf(cluster, environment, kafka.reader(), clock)
+    shelf = shelf or BookShelf(cluster, environment, kafka.reader(), clock)
     return loop.Worker(
         cluster,
         layout,

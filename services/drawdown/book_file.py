@@ -1,4 +1,5 @@
 """Price books as files: YAML or JSON, read with the line of everything, so that an error names it.
+Scenario files, which have a book in them, are read the same way.
 
 Numbers are taken as the text that is written: 1.25e-06 is 0.00000125, and no float is on the way.
 """
@@ -39,9 +40,11 @@ class BookFileError(Exception):
 
 
 class Lines:
-    """A parsed file: its content, and the line of everything in it."""
+    """A parsed file: its content, and the line of everything in it. `texts` are the fields below
+    which numbers are taken as text."""
 
-    def __init__(self) -> None:
+    def __init__(self, texts: frozenset[str] = TEXTS) -> None:
+        self._texts = texts
         self._lines: dict[Where, int] = {(): 1}
         self._nodes = 0
 
@@ -69,7 +72,7 @@ class Lines:
             if key in found:
                 raise BookFileError(f"line {_line(key_node)}: {key!r} stands there twice")
             self._lines[*path, key] = _line(key_node)
-            found[key] = self.content(value_node, (*path, key), text or key in TEXTS)
+            found[key] = self.content(value_node, (*path, key), text or key in self._texts)
         return found
 
     def line(self, path: Where) -> int:
@@ -107,19 +110,31 @@ def _plain(value: str) -> str:
 
 def read_book(path: Path) -> tuple[PriceBook, Lines]:
     """The book in a file, and where everything in it stands. Raises BookFileError."""
+    content, lines = read_lines(path, "a price book: `version: ...` and so on")
+    content = shorthand(content)
+    try:
+        return PriceBook.model_validate(content), lines
+    except ValidationError as error:
+        raise BookFileError(problems(path, lines, content, error)) from None
+
+
+def read_lines(
+    path: Path, what: str, texts: frozenset[str] = TEXTS
+) -> tuple[dict[str, Any], Lines]:
+    """What a file says, and where; `what` is what it should be, in words. Raises BookFileError."""
     try:
         source = path.read_text("utf-8")
     except OSError as error:
         raise BookFileError(f"{path}: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise BookFileError(f"{path}: not UTF-8 at byte {error.start}") from None
-    lines = Lines()
+    lines = Lines(texts)
     try:
         _look_how_deep(source)
         root = yaml.compose(source, Loader=Loader)
         if not isinstance(root, yaml.MappingNode):
-            raise BookFileError("line 1: expected a price book: `version: ...` and so on")
-        content = _shorthand(lines.content(root))
+            raise BookFileError(f"line 1: expected {what}")
+        return lines.content(root), lines
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
@@ -128,10 +143,6 @@ def read_book(path: Path) -> tuple[PriceBook, Lines]:
         raise BookFileError(f"{path}: {' '.join(str(error).split())}") from None
     except BookFileError as error:
         raise BookFileError(f"{path}: {error}") from None
-    try:
-        return PriceBook.model_validate(content), lines
-    except ValidationError as error:
-        raise BookFileError(_problems(path, lines, content, error)) from None
 
 
 def _look_how_deep(source: str) -> None:
@@ -149,8 +160,8 @@ def _look_how_deep(source: str) -> None:
             depth -= 1
 
 
-def _shorthand(content: Any) -> Any:
-    """`fields: [input, output]` is `fields: {input: input, output: output}`."""
+def shorthand(content: Any) -> Any:
+    """A book whose meters have `fields: [input, output]` written out as `{input: input, ...}`."""
     meters = content.get("meters")
     for meter in meters if isinstance(meters, list) else ():
         if isinstance(meter, dict) and isinstance(meter.get("fields"), list):
@@ -161,12 +172,19 @@ def _shorthand(content: Any) -> Any:
 # What is wrong, in words
 
 
-def _problems(path: Path, lines: Lines, content: Any, error: ValidationError) -> str:
-    """A line per problem, in the order of the file."""
+def problems(
+    path: Path,
+    lines: Lines,
+    content: Any,
+    error: ValidationError,
+    tags: frozenset[str] = frozenset(MODELS),
+) -> str:
+    """What is wrong in a file: a line per problem, in its order. `tags` are those of unions, which
+    pydantic names on the way."""
     found: dict[str, int] = {}
     for details in error.errors():
         # The tag of a union's member is no part of the file.
-        where = tuple(part for part in details["loc"] if part not in MODELS)
+        where = tuple(part for part in details["loc"] if part not in tags)
         line = lines.line(where)
         found[f"{path}: line {line}: {_field(where, content)}: {_detail(details)}"] = line
     said = sorted(found, key=lambda text: found[text])
@@ -218,8 +236,10 @@ def _detail(error: ErrorDetails) -> str:
             return error["msg"][:1].lower() + error["msg"][1:]
 
 
-def located(path: Path, lines: Lines, book: PriceBook, error: BookError) -> BookFileError:
-    """A book's contradiction, with the line it stands at."""
+def located(
+    path: Path, lines: Lines, book: PriceBook, error: BookError, under: Where = ()
+) -> BookFileError:
+    """A book's contradiction, with the line it stands at; the book stands `under` a path."""
     part, _, rest = error.where.partition(".")
     where: Where = (part,)
     items = getattr(book, part, None)
@@ -230,4 +250,6 @@ def located(path: Path, lines: Lines, book: PriceBook, error: BookError) -> Book
             where = (part, place, *(field.split(".") if field else ()))
     if rest and len(where) == 1:
         where = (part, rest)
-    return BookFileError(f"{path}: line {lines.line(where)}: {error.where}: {error.detail}")
+    return BookFileError(
+        f"{path}: line {lines.line((*under, *where))}: {error.where}: {error.detail}"
+    )
