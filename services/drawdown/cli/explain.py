@@ -468,10 +468,11 @@ def _show_correction(explained: Explained) -> None:
         show(f"reverses    entry {reverses['sequence']}, a {reverses['kind']}: {back}{last}")
     if void := data.get("void"):
         kept = "; what is left is kept to its end" if void.get("kept") else ""
-        lives = "it lives on with the rest" if void.get("part") else f"it comes no more{kept}"
-        what = "taken from" if void.get("part") or void.get("whole") else "ended"
-        if whole := void.get("whole"):
-            lives = f"that much less of it; a whole cycle of it is {whole}{kept}"
+        whole = f"; a whole cycle of it is {void['whole']}" if void.get("whole") else ""
+        lives = (
+            f"it lives on with the rest{whole}" if void.get("part") else f"it comes no more{kept}"
+        )
+        what = "taken from" if void.get("part") else "ended"
         show(f"{what:<12}grant {void['grant']}: {lives}")
         if void.get("refunded") is not None:
             show(f"refunded    {void['refunded']} was paid for what is taken")

@@ -58,8 +58,8 @@ RECORD_BYTES_MAX: Final = 1 << 20
 """A larger input record is a dead letter: 1 MiB holds any usage there is."""
 
 Command = EveryCommand
-Setting = ApiKey | CustomerToken | Restore
 BookRecord = AssetRecord | MeterRecord | RateRecord | PlanRecord | CommitRecord
+Setting = ApiKey | CustomerToken | Restore
 
 
 class RecordError(ValueError):

@@ -187,8 +187,7 @@ class VoidFacts(Record):
     )
     part: bool = Field(default=False, description="It lives on with what is left")
     whole: Amount | None = Field(
-        default=None,
-        description="Only the entry's amount of it: it lives, and so much is a whole cycle of it",
+        default=None, description="With `part`: so much is a whole cycle of it from then on"
     )
 
 

@@ -90,15 +90,14 @@ def void(
     if command.keep and command.refund:
         raise RecordError(Reason.INVALID, "nothing is taken of what is kept", "refund")
     amount = 0 if command.keep else _taken_out(grant, command, books, now)
-    worth = earned(terms, grant, amount)
     entry = void_entry(
         wallet,
         grant,
         amount,
         origin,
         now,
+        refund=command.refund,
         kept=command.keep,
-        refunded=amount_text(worth) if command.refund else None,
         part=amount < grant.remaining and not command.keep,
     )
     there = amount if grant.in_effect(now.at_ms) else 0
@@ -107,11 +106,21 @@ def void(
 
 
 def void_entry(
-    wallet: Wallet, grant: Grant, amount: int, origin: Origin, now: Moment, **facts: Any
+    wallet: Wallet,
+    grant: Grant,
+    amount: int,
+    origin: Origin,
+    now: Moment,
+    *,
+    refund: bool = False,
+    **facts: Any,
 ) -> Entry:
-    """The entry that ends a grant, and `amount` of it; `facts` are those of the void."""
+    """The entry that ends a grant, and `amount` of it; `facts` are those of the void. What was paid
+    for it is breakage, or with `refund` paid back."""
     terms = grant.terms
     account = wallet.account(terms.asset)
+    worth = earned(terms, grant, amount)
+    refunded = amount_text(worth) if refund else None
     return replaced(
         blank(wallet, "void", origin, now),
         asset=terms.asset,
@@ -120,8 +129,8 @@ def void_entry(
         after=account.balance - amount,
         slices=(Slice(terms.id, amount, 0),) if amount else (),
         rare=Rare(
-            breakage=0 if facts.get("refunded") else earned(terms, grant, amount),
-            void=_VoidFacts(grant=terms.id, sequence=terms.sequence, **facts),
+            breakage=0 if refund else worth,
+            void=_VoidFacts(grant=terms.id, sequence=terms.sequence, refunded=refunded, **facts),
         ),
     )
 

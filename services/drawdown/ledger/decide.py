@@ -66,8 +66,6 @@ MOVES: Final[Mapping[str, Callable[..., tuple[Decided, Entry]]]] = {
     "issue_statement": issue,
 }
 """What makes it of other commands of operators that move money, and what else comes of them."""
-OF_CLOSED: Final = frozenset({AUTHORIZE, CAPTURE, "release", "issue_statement"})
-"""Commands that a closed wallet takes: two end a hold, one is denied, and statements go on."""
 SUBSCRIPTIONS: Final[Mapping[str, Callable[..., Decided]]] = {
     "subscribe": subscribe,
     "change_subscription": change_subscription,
@@ -75,6 +73,8 @@ SUBSCRIPTIONS: Final[Mapping[str, Callable[..., Decided]]] = {
     "resume_subscription": resume_subscription,
 }
 """What decides those about subscriptions: each makes several entries."""
+OF_CLOSED: Final = frozenset({AUTHORIZE, CAPTURE, "release", "issue_statement"})
+"""Commands that a closed wallet takes: two end a hold, one is denied, and statements go on."""
 
 _Decision = struct_of(Decision)
 

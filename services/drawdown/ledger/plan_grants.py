@@ -182,7 +182,7 @@ class Granting:
             self._give(grant, part, facts)
         else:
             gone = min(-part, live.remaining)
-            self._void(live, gone, whole=amount_text(amount))
+            self._void(live, gone, part=True, whole=amount_text(amount))
 
     def _give(self, grant: PlanGrant, amount: int, facts: GrantFacts) -> None:
         wallet = self._ahead.wallet
