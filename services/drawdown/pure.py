@@ -69,6 +69,47 @@ captured   -3
 >>> february = ledger.statement("ada", month="2027-02")
 >>> [(line["kind"], line["amount"], line.get("late")) for line in february["assets"][0]["lines"]]
 [('debited', '-1', None), ('debited', '-0.5', '2027-01')]
+
+Plans are in the book as well: fees, grants and rights, cycle by cycle.
+
+>>> ledger = Ledger({
+...     "version": "2027-01",
+...     "assets": [{"code": "USD", "scale": 2}, {"code": "credit", "scale": 0}],
+...     "meters": [{"id": "chat", "event_types": ["chat"], "fields": {"credits": "credits"}}],
+...     "rates": [{"id": "chat", "meter": "chat", "asset": "credit",
+...                "price": {"model": "per_unit", "quantity": "credits", "price": 1}}],
+...     "plans": [{
+...         "id": "team",
+...         "phases": [{"id": "trial", "days": 14, "fees": []}, {"id": "paid"}],
+...         "fees": [{"id": "seats", "asset": "USD", "amount": 19, "per": "seat"}],
+...         "grants": [{"id": "pool", "asset": "credit", "amount": 1900, "per": "seat"}],
+...         "entitlements": [{"id": "sso"}, {"id": "chats", "meter": "chat", "limit": 2000}],
+...     }],
+... }, at="2027-01-01T00:00:00Z")
+>>> ledger.subscribe("acme", "team", subscription="main", seats=2)["subscription"]["ends_at"]
+'2027-01-15T00:00:00Z'
+>>> ledger.balance("acme", "credit")
+'3800'
+>>> entries = ledger.advance("2027-01-16T00:00:00Z")
+>>> [(e["type"].rpartition(".")[2], e["data"].get("amount")) for e in entries]
+[('subscription', None), ('fee', None), ('grant', '3800'), ('lapse', '3800')]
+>>> entries[1]["data"]["fee"]["amount"]
+'38'
+
+More seats mid-cycle: their part of the fee for the rest of it, and what they include at once.
+
+>>> _ = ledger.change_subscription("acme", "main", seats=5, at="2027-01-30T12:00:00Z")
+>>> [e["data"]["fee"]["amount"] for e in ledger.entries("acme") if "fee" in e["data"]]
+['38', '-19', '47.5']
+>>> _ = ledger.use("acme", "chat", {"credits": 1950, "member": "bea"})
+>>> ledger.balance("acme", "credit"), ledger.entitlements("acme")[1]["left"]
+('7550', '50')
+>>> ledger.authorize("acme", "chat", quantities={"credits": 60})["reason"]
+'entitlement_exceeded'
+>>> _ = ledger.cancel_subscription("acme", "main")
+>>> _ = ledger.advance("2027-02-15T00:00:00Z")
+>>> ledger.subscriptions("acme")[0]["status"], ledger.balance("acme", "credit")
+('ended', '0')
 """
 
 from __future__ import annotations
@@ -92,6 +133,7 @@ from drawdown.events.codec import (
     encode,
     encode_numbers,
 )
+from drawdown.events.entitled import entitlements_of
 from drawdown.events.numbers import amount_text, plain_text, rational_of
 from drawdown.events.pricebook import CommitRecord, PriceBook
 from drawdown.events.pricemodels import DECIMAL_FIELDS
@@ -107,10 +149,10 @@ from drawdown.ledger.journal import Origin
 from drawdown.ledger.outcome import Decided, Moment
 from drawdown.ledger.prices import UnpricedError
 from drawdown.ledger.pricing import Use, charge_of
-from drawdown.ledger.rows import Row, row_bytes
+from drawdown.ledger.rows import RECORDS, Row, row_bytes
 from drawdown.ledger.statements import BY_DEFAULT, Period, statement_of, sums_of
 from drawdown.ledger.usage import decide_usage
-from drawdown.ledger.values import NEVER, Running
+from drawdown.ledger.values import NEVER, Running, Subscription, subscription_key
 
 __all__ = ["Book", "BookError", "Ledger", "Price", "RecordError", "load", "price"]
 
@@ -148,7 +190,7 @@ def load(content: Mapping[str, Any], *, effective_at: Time = 0, number: int = 0)
         drawdown=book.drawdown,
         conversions=made.conversions,
     )
-    return Book(commit, number, made.assets, made.meters, made.rates, made.costs)
+    return Book(commit, number, made.assets, made.meters, made.rates, made.costs, made.plans)
 
 
 @dataclass(frozen=True)
@@ -340,6 +382,68 @@ class Ledger:
             **fields,
         )
 
+    # plans
+
+    def subscribe(
+        self,
+        customer: str,
+        plan: str,
+        *,
+        subscription: str | None = None,
+        seats: int | None = None,
+        at: Time | None = None,
+        **fields: Any,
+    ) -> dict[str, Any]:
+        """Subscribe to a plan of the book; `fields` are those of the command: start_at, anchor,
+        reason. The decision says the subscription as it is then."""
+        named = {"subscription_id": subscription, "seats": seats, **fields}
+        return self.command("subscribe", customer, at=at, plan=plan, **_stated(named))
+
+    def change_subscription(
+        self,
+        customer: str,
+        subscription: str,
+        *,
+        plan: str | None = None,
+        seats: int | None = None,
+        when: str = "now",
+        at: Time | None = None,
+    ) -> dict[str, Any]:
+        """Another plan, or number of seats: `now`, or from the `cycle_end` on."""
+        named = {"plan": plan, "seats": seats, "when": when, "subscription_id": subscription}
+        return self.command("change_subscription", customer, at=at, **_stated(named))
+
+    def cancel_subscription(
+        self, customer: str, subscription: str, *, when: str = "cycle_end", at: Time | None = None
+    ) -> dict[str, Any]:
+        """End a subscription: `now`, or at the `cycle_end`."""
+        named = {"subscription_id": subscription, "when": when}
+        return self.command("cancel_subscription", customer, at=at, **named)
+
+    def resume_subscription(
+        self, customer: str, subscription: str, *, at: Time | None = None
+    ) -> dict[str, Any]:
+        """Let one go on that was to end, or to change, with its cycle."""
+        return self.command("resume_subscription", customer, at=at, subscription_id=subscription)
+
+    def subscriptions(self, customer: str) -> list[dict[str, Any]]:
+        """The customer's subscriptions, also those that are over, by id."""
+        return [json.loads(row_bytes(row)) for row in self._subscriptions(customer)]
+
+    def entitlements(self, customer: str) -> list[dict[str, Any]]:
+        """What the customer is entitled to now."""
+        rows = self._subscriptions(customer)
+        found = entitlements_of(RECORDS[Subscription](row) for row in rows)
+        states: list[dict[str, Any]] = json.loads(encode(found))
+        return states
+
+    def _subscriptions(self, customer: str) -> list[Subscription]:
+        first = subscription_key(customer, "")
+        keys = sorted(key for key in self._rows if key.startswith(first))
+        return [row for key in keys if isinstance(row := self._rows[key], Subscription)]
+
+    # time
+
     def advance(self, at: Time) -> list[dict[str, Any]]:
         """Let time go on to `at`: what comes due is done in its order. The entries it made."""
         until_ms = _ms(at)
@@ -485,6 +589,11 @@ def _period(month: str | None, start: Time | None, end: Time | None, zone: str) 
     return Period(starts_ms, ends_ms, zone, zone_named(zone))
 
 
+def _stated(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Those that say something."""
+    return {name: value for name, value in fields.items() if value is not None}
+
+
 def _zone(name: str) -> tzinfo | None:
     """A time zone by its IANA name; None where there is none."""
     try:
@@ -518,5 +627,5 @@ def _is_decimal(path: tuple[str, ...]) -> bool:
     return bool(path) and (path[-1] in DECIMAL_FIELDS or bool(TEXT_MAPS & set(path[:-1])))
 
 
-TEXT_MAPS: Final = frozenset({"prices", "thresholds"})
+TEXT_MAPS: Final = frozenset({"prices", "thresholds", "credit_limits"})
 """Below these, every number is."""

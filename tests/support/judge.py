@@ -67,7 +67,7 @@ def wrongs(
         ((origins or {}).get(value), c["topic"], c["partition"], c["offset"])
         for entries in by_customer.values()
         for entry, value in entries
-        if "topic" in (c := entry["data"]["cause"]) and not _first_of_two(entry)
+        if "topic" in (c := entry["data"]["cause"]) and not _of_another(entry)
     )
     found += [f"{cause} caused {count} entries" for cause, count in causes.items() if count > 1]
     return found
@@ -188,9 +188,13 @@ def _customer_wrongs(
     return found + _row_wrongs(customer, wallet, len(entries), digest, totals, grants, holds)
 
 
-def _first_of_two(entry: dict[str, Any]) -> bool:
-    """A conversion is two entries of one command: what is given, and what is got."""
-    return bool(entry["type"].endswith(".convert") and "id" not in entry["data"])
+def _of_another(entry: dict[str, Any]) -> bool:
+    """A conversion is two entries of one command: what is given, and what is got. A subscription
+    comes with fees, grants and what else follows. One of them has the command's id."""
+    if "id" in entry["data"]:
+        return False
+    kinds = ("convert", "subscription", "fee", "debit", "grant", "void", "terms")
+    return entry["type"].rpartition(".")[2] in kinds
 
 
 def _comes(entry: dict[str, Any]) -> bool:

@@ -37,6 +37,7 @@ from drawdown.events.pricebook import (
     AssetRecord,
     CommitRecord,
     MeterRecord,
+    PlanRecord,
     RateRecord,
 )
 from drawdown.events.reasons import Reason
@@ -46,6 +47,7 @@ from drawdown.events.rows import (
     ReversedRow,
     RunningRow,
     SeenRow,
+    SubscriptionRow,
     WalletRow,
 )
 from drawdown.events.settings import AnySetting, ApiKey, CustomerToken, Restore
@@ -56,7 +58,7 @@ RECORD_BYTES_MAX: Final = 1 << 20
 """A larger input record is a dead letter: 1 MiB holds any usage there is."""
 
 Command = EveryCommand
-BookRecord = AssetRecord | MeterRecord | RateRecord | CommitRecord
+BookRecord = AssetRecord | MeterRecord | RateRecord | PlanRecord | CommitRecord
 Setting = ApiKey | CustomerToken | Restore
 
 
@@ -183,9 +185,8 @@ def decode_usage(value: bytes) -> UsageEvent:
 decode_command: Callable[[bytes], Command] = _decoder(union_of(AnyCommand))
 decode_entry: Callable[[bytes], Entry] = _decoder(struct_of(Entry))
 decode_wallet: Callable[[bytes], WalletRow] = _decoder(struct_of(WalletRow))
-decode_row: Callable[[bytes], WalletRow | HoldRow | RunningRow | SeenRow | ReversedRow] = _decoder(
-    union_of(AnyRow, checked=False)
-)
+AnyRowRecord = WalletRow | HoldRow | RunningRow | SeenRow | ReversedRow | SubscriptionRow
+decode_row: Callable[[bytes], AnyRowRecord] = _decoder(union_of(AnyRow, checked=False))
 decode_decision: Callable[[bytes], Decision] = _decoder(struct_of(Decision))
 decode_redriven: Callable[[bytes], Redriven] = _decoder(struct_of(Redriven, checked=True))
 decode_low_balance: Callable[[bytes], LowBalance] = _decoder(struct_of(LowBalance))

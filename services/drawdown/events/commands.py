@@ -12,6 +12,7 @@ from typing import Annotated, Final, Literal
 from pydantic import Field
 
 from drawdown.events.base import (
+    PRINTABLE,
     Amount,
     AmountPositive,
     CustomerId,
@@ -379,6 +380,61 @@ class SetTerms(Command):
     reason: DimensionValue | None = None
 
 
+SUBSCRIPTION_ID_MAX: Final = 64
+SubscriptionId = Annotated[
+    str, Field(min_length=1, max_length=SUBSCRIPTION_ID_MAX, pattern=PRINTABLE)
+]
+"""Shorter than other ids: the ids of its grants begin with it."""
+SeatCount = Annotated[int, Field(ge=1, le=1_000_000)]
+
+
+class Subscribe(Command):
+    """Subscribe to a plan of the price book. Opens the wallet of a customer nobody has seen."""
+
+    type: Literal["subscribe"] = "subscribe"
+    plan: Name
+    subscription_id: SubscriptionId | None = Field(
+        default=None, description="Once per customer. Default the command's id"
+    )
+    seats: SeatCount | None = Field(default=None, description="Default as few as the plan allows")
+    start_at: Timestamp | None = Field(
+        default=None, description="When its first cycle begins; default at once"
+    )
+    anchor: Timestamp | None = Field(
+        default=None,
+        description="Cycles are counted from it; default as the plan says, else when they begin",
+    )
+    reason: DimensionValue | None = None
+
+
+class ChangeSubscription(Command):
+    """Another plan, another number of seats, or both: now, or from the next cycle on."""
+
+    type: Literal["change_subscription"] = "change_subscription"
+    subscription_id: SubscriptionId
+    plan: Name | None = Field(default=None, description="Default the same")
+    seats: SeatCount | None = Field(default=None, description="Default the same")
+    when: Literal["now", "cycle_end"] = "now"
+    reason: DimensionValue | None = None
+
+
+class CancelSubscription(Command):
+    """End a subscription: now, or at the end of the cycle under way."""
+
+    type: Literal["cancel_subscription"] = "cancel_subscription"
+    subscription_id: SubscriptionId
+    when: Literal["now", "cycle_end"] = "cycle_end"
+    reason: DimensionValue | None = None
+
+
+class ResumeSubscription(Command):
+    """Let a subscription go on that was to end, or to change, at the end of its cycle."""
+
+    type: Literal["resume_subscription"] = "resume_subscription"
+    subscription_id: SubscriptionId
+    reason: DimensionValue | None = None
+
+
 EveryCommand = (
     Authorize
     | Capture
@@ -392,5 +448,9 @@ EveryCommand = (
     | Convert
     | SetState
     | IssueStatement
+    | Subscribe
+    | ChangeSubscription
+    | CancelSubscription
+    | ResumeSubscription
 )
 AnyCommand = Annotated[EveryCommand, Field(discriminator="type")]

@@ -21,7 +21,7 @@ from drawdown.events.base import (
     Record,
     Timestamp,
 )
-from drawdown.events.entries import HeldPart
+from drawdown.events.entries import HeldPart, SubscriptionFacts
 from drawdown.events.reasons import Reason
 
 
@@ -82,5 +82,6 @@ class Decision(Record):
     usage_lag_ms: Count | None = Field(
         default=None, description="Age of the oldest such usage as far as known; 0 where none stood"
     )
+    subscription: SubscriptionFacts | None = Field(default=None, description="As it is after it")
     duplicate: bool = Field(default=False, description="Decided before; this is that result")
     statement: Count | None = Field(default=None, description="Number it was issued under")

@@ -60,6 +60,8 @@ EntryType = Literal[
     "drawdown.entry.state",
     "drawdown.entry.close",
     "drawdown.entry.statement",
+    "drawdown.entry.subscription",
+    "drawdown.entry.fee",
 ]
 TYPE_PREFIX: Final = "drawdown.entry."
 """What stands before the entry's kind in the event's type."""
@@ -156,6 +158,9 @@ class GrantFacts(Record):
     rolled: Identifier | None = Field(
         default=None, description="The recurring grant whose unspent value this is"
     )
+    subscription: Identifier | None = Field(
+        default=None, description="Whose plan grants it: it pays no fee, and nothing that is owed"
+    )
 
 
 class TermsFacts(Record):
@@ -181,6 +186,9 @@ class VoidFacts(Record):
         " breakage",
     )
     part: bool = Field(default=False, description="It lives on with what is left")
+    whole: Amount | None = Field(
+        default=None, description="With `part`: so much is a whole cycle of it from then on"
+    )
 
 
 class ReversesFacts(Record):
@@ -272,6 +280,87 @@ class RunningFacts(Record):
     closed: bool = Field(default=False, description="By this entry")
 
 
+class NextTerms(Record):
+    """What a subscription changes to when its cycle ends."""
+
+    plan: Name
+    seats: Count
+
+
+class EntitledTo(Record):
+    """A right, as a subscription has it in its cycle. Of a metered one `limit` is for all seats."""
+
+    id: Name
+    value: bool | int | DimensionValue | None = None
+    meter: Name | None = None
+    quantity: Name | None = None
+    limit: Rational | None = None
+
+
+class SubscriptionFacts(Record):
+    """A subscription as it stands after the entry, whole."""
+
+    id: Identifier
+    plan: Name
+    phase: Name
+    book: Name = Field(description="Version of the price book that has the plan as it counts now")
+    book_offset: Count
+    status: Literal["scheduled", "active", "ended"]
+    seats: Count
+    change: Literal["subscribe", "begin", "renew", "change", "cancel", "resume", "end"] = Field(
+        description="What the entry did"
+    )
+    begun_at: Timestamp = Field(description="The first cycle's beginning")
+    starts_at: Timestamp = Field(description="Of the cycle under way, included")
+    ends_at: Timestamp = Field(description="Of the cycle under way, excluded")
+    basis_at: Timestamp | None = Field(
+        default=None,
+        description="Where a whole cycle with this end begins, if this one is shorter",
+    )
+    since_at: Timestamp | None = Field(
+        default=None,
+        description="From when in the cycle the terms are charged; default its beginning",
+    )
+    cycle: Count = Field(default=1, description="Of the phase, from 1")
+    anchor: Timestamp | None = Field(default=None, description="As it was asked for")
+    counted_from: Timestamp | None = Field(
+        default=None, description="Where the count of cycles begins, without an anchor"
+    )
+    canceled: bool = Field(default=False, description="It ends when the cycle does")
+    next: NextTerms | None = None
+    entitlements: list[EntitledTo] = Field(default_factory=list)
+
+
+class FeeFacts(Record):
+    """A fee of a subscription: charged, or given back where below zero."""
+
+    subscription: Identifier
+    plan: Name
+    book: Name = Field(description="Version of the price book it is from")
+    fee: Name
+    when: Literal["advance", "arrears"]
+    pay: Literal["invoice", "wallet"]
+    asset: Name
+    amount: Amount
+    price: Amount = Field(description="Of a whole cycle, or of a seat in one")
+    seats: Count | None = Field(default=None, description="Where it is per seat")
+    starts_at: Timestamp = Field(description="Of the time it is for, included")
+    ends_at: Timestamp = Field(description="Of the time it is for, excluded")
+    part: Rational = Field(
+        default="1", description="Of a whole cycle, or of what was charged, by time"
+    )
+    rounding: str = Field(default="exact", description="`exact`, or mode and places")
+
+
+class CountedFacts(Record):
+    """What a use counts of an entitlement in the cycle of its subscription."""
+
+    subscription: Identifier
+    entitlement: Name
+    before: Rational = "0"
+    after: Rational
+
+
 class EntryData(Record):
     """The body of an entry. Amounts are in `asset`; costs, revenue and margin in the reporting
     currency."""
@@ -320,6 +409,9 @@ class EntryData(Record):
     state: WalletState | None = None
     running: RunningFacts | None = None
     statement: StatementFacts | None = Field(default=None, description="That was issued")
+    subscription: SubscriptionFacts | None = None
+    fee: FeeFacts | None = None
+    counted: list[CountedFacts] = Field(default_factory=list, description="Of entitlements")
 
 
 class Entry(Record):

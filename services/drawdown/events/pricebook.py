@@ -1,4 +1,4 @@
-"""Price books on their topic: one record per meter and rate, closed by a commit record.
+"""Price books on their topic: one record per meter, rate and plan, closed by a commit record.
 
 A version is the records between which no other upload of the same version stands: readers collect
 by (version, upload) and count a version from its commit record on, if the digest of what they
@@ -22,6 +22,7 @@ from drawdown.events.base import (
     Timestamp,
 )
 from drawdown.events.commands import DrawdownPolicy
+from drawdown.events.plans import Plan
 from drawdown.events.pricemodels import PerUnit, PriceModel, PriceText, TokenMap
 from drawdown.events.usage import EventType
 
@@ -34,6 +35,8 @@ __all__ = [
     "Meter",
     "MeterRecord",
     "PerUnit",
+    "Plan",
+    "PlanRecord",
     "PriceBook",
     "Rate",
     "RateRecord",
@@ -119,6 +122,7 @@ class PriceBook(StrictRecord):
     thresholds: dict[Name, list[Amount]] = Field(default_factory=dict)
     drawdown: DrawdownPolicy = "drawdown"
     conversions: Annotated[list[Conversion], Field(max_length=64)] = Field(default_factory=list)
+    plans: Annotated[list[Plan], Field(max_length=1000)] = Field(default_factory=list)
 
 
 class BookRecord(StrictRecord):
@@ -146,6 +150,13 @@ class RateRecord(BookRecord):
     rate: Rate
 
 
+class PlanRecord(BookRecord):
+    """Books from before plans have none of these."""
+
+    record: Literal["plan"] = "plan"
+    plan: Plan
+
+
 class CommitRecord(BookRecord):
     """Closes a version."""
 
@@ -167,5 +178,6 @@ class CommitRecord(BookRecord):
 
 
 AnyBookRecord = Annotated[
-    AssetRecord | MeterRecord | RateRecord | CommitRecord, Field(discriminator="record")
+    AssetRecord | MeterRecord | RateRecord | PlanRecord | CommitRecord,
+    Field(discriminator="record"),
 ]

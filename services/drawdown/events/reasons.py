@@ -41,6 +41,11 @@ class Reason(StrEnum):
     NOT_REVERSIBLE = "not_reversible"
     NO_CONVERSION = "no_conversion"
     ALREADY_ISSUED = "already_issued"
+    PLAN_UNKNOWN = "plan_unknown"
+    SUBSCRIPTION_EXISTS = "subscription_exists"
+    SUBSCRIPTION_UNKNOWN = "subscription_unknown"
+    SUBSCRIPTION_ENDED = "subscription_ended"
+    ENTITLEMENT_EXCEEDED = "entitlement_exceeded"
     # dead letters
     MALFORMED = "malformed"
     OVERSIZED = "oversized"
@@ -134,6 +139,18 @@ MEANINGS: dict[Reason, str] = {
     Reason.ALREADY_ISSUED: (
         "The period, or a part of it, is in a statement that was issued: it does not change. Issue"
         " from where that one ends; what came later is in there."
+    ),
+    Reason.PLAN_UNKNOWN: (
+        "The price book in effect has no plan of this id. Publish one under `plans`."
+    ),
+    Reason.SUBSCRIPTION_EXISTS: (
+        "The customer has, or had, a subscription of this id. Give each its own, or change it."
+    ),
+    Reason.SUBSCRIPTION_UNKNOWN: "The customer has no subscription of this id.",
+    Reason.SUBSCRIPTION_ENDED: "The subscription is over. Subscribe anew, under another id.",
+    Reason.ENTITLEMENT_EXCEEDED: (
+        "A plan the customer subscribes to lets no more of this be used until its next cycle;"
+        " `detail` says how much was used of how much. Upgrade, or wait."
     ),
     Reason.MALFORMED: "Not a record of this topic: bad JSON, a missing field, a wrong type.",
     Reason.OVERSIZED: "Larger than 1 MiB. Send what is counted, not what was said.",

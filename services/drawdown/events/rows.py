@@ -34,7 +34,7 @@ from drawdown.events.commands import (
     Scope,
     WalletState,
 )
-from drawdown.events.entries import HeldPart, RecurrenceFacts
+from drawdown.events.entries import HeldPart, RecurrenceFacts, SubscriptionFacts
 from drawdown.events.statements import IssuedFacts
 
 
@@ -62,6 +62,7 @@ class GrantRow(Record):
     rolled: Identifier | None = Field(
         default=None, description="The recurring grant whose unspent value this is"
     )
+    subscription: Identifier | None = Field(default=None, description="Whose plan grants it")
     held: Amount = "0"
     remaining: Amount = Field(description="Neither spent nor held")
 
@@ -94,6 +95,15 @@ class AccountRow(Record):
     converted_out: Amount = "0"
 
 
+class SubscriptionDue(Record):
+    """A subscription that is not over; it has a row of its own."""
+
+    id: Identifier
+    plan: Name
+    next_at: Timestamp = Field(description="When its next cycle begins, or it ends")
+    meters: list[Name] = Field(default_factory=list, description="Of metered entitlements")
+
+
 class WalletRow(Record):
     """The wallet of one customer."""
 
@@ -119,6 +129,7 @@ class WalletRow(Record):
         default="0", description="Paid for and ended unspent, in the reporting currency"
     )
     issued: IssuedFacts | None = Field(default=None, description="The last statement")
+    subscriptions: list[SubscriptionDue] = Field(default_factory=list)
 
 
 class HoldRow(Record):
@@ -202,6 +213,30 @@ class ReversedRow(Record):
     by: Count = Field(description="The entry that reversed it")
 
 
+class ChargedFee(Record):
+    """A fee that was charged to the end of the cycle under way."""
+
+    fee: Name
+    asset: Name
+    pay: Literal["invoice", "wallet"]
+    amount: Amount
+    since_at: Timestamp
+    parts: list[ChargedPart] = Field(default_factory=list, description="What paid for it")
+
+
+class SubscriptionRow(SubscriptionFacts):
+    """A subscription; it stays when it is over. Key `customer<US>subscription<US>id`."""
+
+    row: Literal["subscription"] = "subscription"
+    customer: CustomerId
+    fees: list[ChargedFee] = Field(default_factory=list)
+    used: dict[Name, Rational] = Field(
+        default_factory=dict, description="Of metered entitlements, in the cycle under way"
+    )
+    sequence: Count = Field(description="Of the last entry that changed it")
+
+
 AnyRow = Annotated[
-    WalletRow | HoldRow | RunningRow | SeenRow | ReversedRow, Field(discriminator="row")
+    WalletRow | HoldRow | RunningRow | SeenRow | ReversedRow | SubscriptionRow,
+    Field(discriminator="row"),
 ]

@@ -33,6 +33,13 @@ COMMANDS: Final = {
     "statement": "issue_statement",
 }
 """The command behind each kind of entry that a command causes."""
+SUBSCRIPTIONS: Final = {
+    "subscribe": "subscribe",
+    "change": "change_subscription",
+    "cancel": "cancel_subscription",
+    "resume": "resume_subscription",
+}
+"""Of entries about a subscription, by what they did."""
 
 _Decision = struct_of(Decision)
 _HoldState = struct_of(HoldState)
@@ -43,7 +50,8 @@ def answer_of(sealed: Sealed) -> Decision:
     """The answer to the command that caused an entry."""
     entry = sealed.entry
     assert entry.id is not None
-    command = COMMANDS[entry.kind]
+    subscription = entry.rare.subscription
+    command = COMMANDS[entry.kind] if subscription is None else SUBSCRIPTIONS[subscription.change]
     hold = None if entry.hold is None else _hold_state(entry, entry.hold)
     read, price = entry.read, entry.price
     capped = entry.hold is not None and entry.hold.charge is not None
@@ -69,6 +77,7 @@ def answer_of(sealed: Sealed) -> Decision:
         usage_lag_records=None if read is None else read.usage_lag_records,
         usage_lag_ms=None if read is None else read.usage_lag_ms,
         statement=None if entry.rare.statement is None else entry.rare.statement.number,
+        subscription=subscription,
     )
 
 

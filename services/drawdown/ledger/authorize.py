@@ -26,6 +26,7 @@ from drawdown.ledger.answers import answer_of
 from drawdown.ledger.book import Book, Books, Quote
 from drawdown.ledger.captures import cost_of, quoted_use, stated, stated_quantities
 from drawdown.ledger.drawdown import available
+from drawdown.ledger.entitlements import counted_use, exceeded, rare_of
 from drawdown.ledger.evolve import Rows
 from drawdown.ledger.give_back import pay
 from drawdown.ledger.grants import checked_amount
@@ -87,6 +88,12 @@ def authorize(
     asset = rate.asset
     estimate = command.estimate
     quantities: Quantities = {}
+    if wallet.subscriptions:
+        asked_for = stated_quantities(estimate.quantities or {}, "estimate.quantities")
+        used_up = exceeded(rows, wallet, meter.id, asked_for)
+        if used_up is not None:
+            reason = Reason.ENTITLEMENT_EXCEEDED
+            return Decided(answer=_denied(command, now, reason, used_up, wallet, book))
     price = replaced(quote.exact, rounding=None)
     charge = None
     if estimate.amount is not None:
@@ -121,7 +128,7 @@ def authorize(
     there = available(wallet, asset, meter.id, command.dimensions, now.at_ms)
     if there >= max(amount, LEAST) and (until_ms is not None or command.capture):
         asked = Asked(meter.id, asset, amount, quantities, price, quote, there, charge)
-        return _entered(command, asked, wallet, book, until_ms, fingerprint, origin, now)
+        return _entered(rows, command, asked, wallet, book, until_ms, fingerprint, origin, now)
     allowed = there >= max(amount, LEAST)
     stated_amount = estimate.amount is not None or estimate.quantities is not None
     return Decided(
@@ -199,6 +206,7 @@ class Asked(Value, frozen=True):
 
 
 def _entered(
+    rows: Rows,
     command: Authorize,
     asked: Asked,
     wallet: Wallet,
@@ -277,6 +285,9 @@ def _entered(
             cost=cost,
             grant=grant,
             running=None if asked.charge is None else asked.charge.running,
+            rare=rare_of(
+                counted_use(rows, wallet, asked.meter, asked.quantities, milliseconds(command.time))
+            ),
         )
     sealed = seal(entry)
     answer = answer_of(sealed)

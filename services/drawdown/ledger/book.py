@@ -19,10 +19,11 @@ from drawdown.events.base import Value, milliseconds
 from drawdown.events.codec import RecordError, kind_of
 from drawdown.events.entries import PriceFacts
 from drawdown.events.numbers import EXACT, NumberError, amount_of, plain_text, quantity
-from drawdown.events.pricebook import Asset, CommitRecord, Conversion, Meter, Rate
+from drawdown.events.pricebook import Asset, CommitRecord, Conversion, Meter, Plan, Rate
 from drawdown.events.reasons import Reason
 from drawdown.events.structs import struct_of
 from drawdown.ledger.drawdown import book_order
+from drawdown.ledger.plans import CompiledPlan, PlanError, compile_plans
 from drawdown.ledger.prices import (
     EVENTS,
     AnyRate,
@@ -272,6 +273,7 @@ class Book:
         meters: Sequence[Meter],
         prices: Sequence[Rate],
         costs: Sequence[Rate],
+        plans: Sequence[Plan] = (),
     ) -> None:
         self.version = commit.version
         self.offset = offset
@@ -303,6 +305,12 @@ class Book:
                     f"is {rate.asset}; a cost is in the reporting currency, {self.reporting}",
                 )
         self.costs = self._compile_rates("costs", costs)
+        try:
+            self.plans = compile_plans(
+                plans, self.assets, self.meters, self.reporting, self.version, offset
+            )
+        except PlanError as error:
+            raise BookError(error.where, error.detail) from None
         for meter in set(self._meters.values()):
             meter.matched = tuple(sorted(self.prices.named(meter.id) | self.costs.named(meter.id)))
 
@@ -509,6 +517,18 @@ class Books:
         """The version in effect at a time; its first instant is included."""
         place = bisect_right(self._starts, time_ms)
         return self._books[place - 1] if place else None
+
+    def version(self, name: str) -> Book | None:
+        """The version of this name, in effect or not."""
+        return next((book for book in self._books if book.version == name), None)
+
+    def plan(self, plan_id: str, time_ms: int) -> CompiledPlan | None:
+        """A plan as the version in effect at a time has it; or, where that has none of this id, the
+        last one before it that has."""
+        for book in reversed(self._books[: bisect_right(self._starts, time_ms)]):
+            if plan_id in book.plans:
+                return book.plans[plan_id]
+        return None
 
     def with_book(self, book: Book) -> Books:
         return Books([*self._books, book], self.zone)

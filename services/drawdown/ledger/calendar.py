@@ -17,6 +17,7 @@ from drawdown.events.entries import RecurrenceFacts
 from drawdown.ledger.values import NEVER
 
 HOUR_MS: Final = 3_600_000
+DAY_MS: Final = 24 * HOUR_MS
 PERIOD_MS: Final = {
     "hour": HOUR_MS,
     "day": 24 * HOUR_MS,
@@ -40,6 +41,16 @@ def next_after(recurrence: RecurrenceFacts, zone: tzinfo, after_ms: int) -> int:
     while (found := _instant(recurrence, zone, number)) <= after_ms:
         number += max(1, (after_ms - found) // step_ms)
     return found
+
+
+def cycle_of(recurrence: RecurrenceFacts, zone: tzinfo, at_ms: int) -> tuple[int, int]:
+    """The instants between which a time lies: at or before it, and after it."""
+    end_ms = next_after(recurrence, zone, at_ms)
+    step_ms = PERIOD_MS[recurrence.every] * recurrence.count
+    start_ms = next_after(recurrence, zone, end_ms - 2 * step_ms - DAY_MS)
+    while (following := next_after(recurrence, zone, start_ms)) < end_ms:
+        start_ms = following
+    return start_ms, end_ms
 
 
 def _instant(recurrence: RecurrenceFacts, zone: tzinfo, number: int) -> int:

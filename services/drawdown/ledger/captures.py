@@ -19,6 +19,7 @@ from drawdown.events.reasons import Reason
 from drawdown.events.structs import replaced, struct_of
 from drawdown.ledger.book import Book, Books, CompiledMeter, Quote, checked_quantity
 from drawdown.ledger.drawdown import Slice, earned, take
+from drawdown.ledger.entitlements import counted_use, rare_of
 from drawdown.ledger.evolve import Rows
 from drawdown.ledger.give_back import Parts, give_back
 from drawdown.ledger.grants import REPORTING_DEFAULT, checked_amount
@@ -206,6 +207,7 @@ def capture(
         price=price,
         cost=cost,
         running=None if found is None else found.running,
+        rare=rare_of(counted_use(rows, wallet, hold.meter, quantities, milliseconds(command.time))),
     )
     crossed = crossings(wallet, book, hold.asset, paid.spent, now.at_ms)
     return Decided(crossed=crossed, overdrawn=max(paid.overdrawn, 0), wallet=wallet), entry

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 from fractions import Fraction
+from typing import Any
 
 from drawdown.events.base import milliseconds, moment
 from drawdown.events.codec import RecordError
@@ -89,9 +90,38 @@ def void(
     if command.keep and command.refund:
         raise RecordError(Reason.INVALID, "nothing is taken of what is kept", "refund")
     amount = 0 if command.keep else _taken_out(grant, command, books, now)
+    entry = void_entry(
+        wallet,
+        grant,
+        amount,
+        origin,
+        now,
+        refund=command.refund,
+        kept=command.keep,
+        part=amount < grant.remaining and not command.keep,
+    )
+    there = amount if grant.in_effect(now.at_ms) else 0
+    crossed = crossings(wallet, books.at(now.at_ms), terms.asset, there, now.at_ms)
+    return Decided(crossed=crossed, wallet=wallet), entry
+
+
+def void_entry(
+    wallet: Wallet,
+    grant: Grant,
+    amount: int,
+    origin: Origin,
+    now: Moment,
+    *,
+    refund: bool = False,
+    **facts: Any,
+) -> Entry:
+    """The entry that ends a grant, and `amount` of it; `facts` are those of the void. What was paid
+    for it is breakage, or with `refund` paid back."""
+    terms = grant.terms
     account = wallet.account(terms.asset)
     worth = earned(terms, grant, amount)
-    entry = replaced(
+    refunded = amount_text(worth) if refund else None
+    return replaced(
         blank(wallet, "void", origin, now),
         asset=terms.asset,
         amount=amount,
@@ -99,19 +129,10 @@ def void(
         after=account.balance - amount,
         slices=(Slice(terms.id, amount, 0),) if amount else (),
         rare=Rare(
-            breakage=0 if command.refund else worth,
-            void=_VoidFacts(
-                grant=terms.id,
-                sequence=terms.sequence,
-                kept=command.keep,
-                refunded=amount_text(worth) if command.refund else None,
-                part=amount < grant.remaining and not command.keep,
-            ),
+            breakage=0 if refund else worth,
+            void=_VoidFacts(grant=terms.id, sequence=terms.sequence, refunded=refunded, **facts),
         ),
     )
-    there = amount if grant.in_effect(now.at_ms) else 0
-    crossed = crossings(wallet, books.at(now.at_ms), terms.asset, there, now.at_ms)
-    return Decided(crossed=crossed, wallet=wallet), entry
 
 
 def _taken_out(grant: Grant, command: Void, books: Books, now: Moment) -> int:

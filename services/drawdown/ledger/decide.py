@@ -12,7 +12,7 @@ from typing import Final, cast
 
 from drawdown.events.base import at_text, milliseconds, moment
 from drawdown.events.codec import Command, RecordError, encode, kind_of
-from drawdown.events.commands import Authorize, Capture, Reverse, Void
+from drawdown.events.commands import Authorize, Capture, Reverse, SetState, Void
 from drawdown.events.decisions import Decision
 from drawdown.events.reasons import Reason
 from drawdown.events.structs import replaced, struct_of
@@ -28,17 +28,26 @@ from drawdown.ledger.holds import expired, extend, release
 from drawdown.ledger.identity import command_fingerprint, recall
 from drawdown.ledger.issuing import issue
 from drawdown.ledger.journal import Entry, Origin, Sealed, seal
-from drawdown.ledger.outcome import Decided, Moment, after_others, crossings
+from drawdown.ledger.outcome import Decided, Moment, crossings
 from drawdown.ledger.replay import first_answer
 from drawdown.ledger.reversal import reverse, with_settled
+from drawdown.ledger.subscriptions import (
+    all_ended,
+    cancel_subscription,
+    change_subscription,
+    resume_subscription,
+    subscribe,
+)
 from drawdown.ledger.terms import terms_entry
-from drawdown.ledger.timers import Ahead, begun, due
+from drawdown.ledger.timers import begun, due
 from drawdown.ledger.usage import EARLY_MS_MAX, LATENESS_MS_DEFAULT
 from drawdown.ledger.values import Hold, Running, Seen, Wallet
 
 AUTHORIZE: Final = "authorize"
 CAPTURE: Final = "capture"
 REVERSE: Final = "reverse"
+SET_STATE: Final = "set_state"
+CLOSED: Final = "closed"
 ENTRIES: Final[Mapping[str, Callable[..., Entry]]] = {
     "grant": grant_entry,
     "set_terms": terms_entry,
@@ -57,6 +66,13 @@ MOVES: Final[Mapping[str, Callable[..., tuple[Decided, Entry]]]] = {
     "issue_statement": issue,
 }
 """What makes it of other commands of operators that move money, and what else comes of them."""
+SUBSCRIPTIONS: Final[Mapping[str, Callable[..., Decided]]] = {
+    "subscribe": subscribe,
+    "change_subscription": change_subscription,
+    "cancel_subscription": cancel_subscription,
+    "resume_subscription": resume_subscription,
+}
+"""What decides those about subscriptions: each makes several entries."""
 OF_CLOSED: Final = frozenset({AUTHORIZE, CAPTURE, "release", "issue_statement"})
 """Commands that a closed wallet takes: two end a hold, one is denied, and statements go on."""
 
@@ -96,11 +112,10 @@ def decide_command(
         if wallet.policy is not None:
             _check_open(wallet, kind_of(command))
         if wallet.due_ms is not None and wallet.due_ms <= now.at_ms:
-            entries, after = begun(wallet, books, now)
-            if entries:
-                ahead = Ahead(rows, after)
+            ahead = begun(rows, wallet, books, now)
+            if ahead.entries:
                 decided = _decide(ahead, command, fingerprint, origin, books, now)
-                return after_others(decided, entries, wallet)
+                return ahead.before(decided, wallet)
     return _decide(rows, command, fingerprint, origin, books, now)
 
 
@@ -116,6 +131,8 @@ def _decide(
     kind = kind_of(command)
     if kind == AUTHORIZE:
         return authorize(rows, cast(Authorize, command), fingerprint, origin, books, now)
+    if kind in SUBSCRIPTIONS:
+        return SUBSCRIPTIONS[kind](rows, command, fingerprint, origin, books, now)
     then: Sealed | None = None
     if kind == CAPTURE:
         decided, entry = capture(rows, cast(Capture, command), fingerprint, origin, books, now)
@@ -123,6 +140,10 @@ def _decide(
         decided, entry = HOLDS[kind](rows, command, fingerprint, origin, now)
     else:
         wallet = rows.row(command.customer) or Wallet(command.customer)
+        if wallet.subscriptions and kind == SET_STATE and cast(SetState, command).state == CLOSED:
+            ended = all_ended(rows, wallet, origin, now)
+            decided = _decide(ended, command, fingerprint, origin, books, now)
+            return ended.before(decided, wallet)
         if kind in ENTRIES:
             decided = Decided(wallet=wallet)
             entry = ENTRIES[kind](wallet, command, fingerprint, origin, books, now)
@@ -171,7 +192,7 @@ def decide_timer(rows: Rows, key: str, books: Books, now: Moment) -> Decided:
     if isinstance(row, Hold):
         owner = rows.row(row.customer)
         return Decided((expired(owner, row, now),), wallet=owner)
-    return due(row, books, now)
+    return due(rows, row, books, now)
 
 
 def _period_ends(rows: Rows, key: str, row: Running, books: Books, now: Moment) -> Decided:

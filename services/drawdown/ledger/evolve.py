@@ -19,7 +19,7 @@ from drawdown.ledger.counters import evolve_counters
 from drawdown.ledger.drawdown import ORDERS
 from drawdown.ledger.flows import FLOW_EFFECTS
 from drawdown.ledger.held import HOLD_EFFECTS, evolve_hold
-from drawdown.ledger.journal import Entry, Sealed
+from drawdown.ledger.journal import NOTHING_RARE, Entry, Sealed
 from drawdown.ledger.rows import Row
 from drawdown.ledger.slices import (
     BrokenInvariantError,
@@ -29,6 +29,7 @@ from drawdown.ledger.slices import (
     retermed,
     spent,
 )
+from drawdown.ledger.subscribed import evolve_subscriptions, still_due
 from drawdown.ledger.values import (
     NEVER,
     NO_POLICY,
@@ -38,7 +39,7 @@ from drawdown.ledger.values import (
     Reversed,
     Wallet,
     hold_key,
-    next_expiry,
+    next_due,
     reversed_key,
 )
 
@@ -69,6 +70,8 @@ def evolve(rows: Rows, sealed: Sealed) -> dict[str, Row | None]:
         changed[key] = evolve_hold(rows.row(key), sealed)
     if sealed.entry.running is not None:
         changed.update(evolve_counters(rows, sealed))
+    if sealed.entry.rare is not NOTHING_RARE:
+        changed.update(evolve_subscriptions(rows, sealed))
     changed.update(marked(sealed))
     return changed
 
@@ -133,6 +136,9 @@ def evolve_wallet(wallet: Wallet, sealed: Sealed) -> Wallet:
     if policy is not None and (entry.terms is not None or entry.grant is not None):
         by = ORDERS[policy.drawdown or "drawdown"]
         grants = tuple(sorted(grants, key=by))
+    subscriptions = wallet.subscriptions
+    if entry.rare.subscription is not None:
+        subscriptions = still_due(subscriptions, entry.rare.subscription)
     holds = wallet.holds
     hold = entry.hold
     # A grant that is only smaller expires when it did; held ones stay where nothing remains.
@@ -158,11 +164,12 @@ def evolve_wallet(wallet: Wallet, sealed: Sealed) -> Wallet:
         wallet.revenue + entry.revenue,
         wallet.cost + entry.cost,
         sealed.digest,
-        wallet.due_ms if same_timer else next_expiry(grants),
+        wallet.due_ms if same_timer else next_due(grants, subscriptions),
         holds,
         policy,
         wallet.breakage + entry.rare.breakage,
         issued,
+        subscriptions,
     )
 
 

@@ -141,7 +141,13 @@ def _voided(account: Account, grants: Grants, sealed: Sealed) -> Effect:
     grants = _out(grants, sealed)
     if facts.kept:
         grants = retermed(grants, facts.grant, next_ms=NEVER)
-    elif not facts.part:
+    elif facts.part:
+        for grant in grants:
+            recurrence = grant.terms.recurrence
+            if grant.terms.id == facts.grant and recurrence is not None and facts.whole is not None:
+                recurrence = replaced(recurrence, amount=facts.whole)
+                grants = retermed(grants, facts.grant, recurrence=recurrence)
+    else:
         for grant in grants:
             if grant.terms.id == facts.grant:
                 over_ms = min(grant.terms.expires_ms, entry.at_ms)

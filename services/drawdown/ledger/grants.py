@@ -118,12 +118,14 @@ def given(
 ) -> Entry:
     """An entry that puts `amount` into the wallet as the grant that `facts` says.
 
-    What the wallet owes is paid first: `overdrawn`, then used credit; only the rest is left to
-    spend. Credit that is held is not owed: it is used when it is captured, or given back.
+    What the wallet pays is paid first: `overdrawn`, then used credit; only the rest is left to
+    spend. Credit that is held is not owed: it is used when it is captured, or given back. What a
+    plan includes is for use and pays no debts: those are money.
     """
     account = wallet.account(asset)
     overdrawn = credit = 0
-    if milliseconds(facts.effective_at) <= now.at_ms and facts.scope is None:
+    pays = facts.scope is None and facts.subscription is None
+    if pays and milliseconds(facts.effective_at) <= now.at_ms:
         overdrawn = min(amount, account.overdrawn)
         credit = min(amount - overdrawn, account.credit_used - account.credit_held)
     reporting = book.reporting if book is not None else REPORTING_DEFAULT
@@ -155,11 +157,24 @@ def check_room(wallet: Wallet, facts: GrantFacts) -> None:
     """Every debit writes the wallet with its live grants: what they say is bounded."""
     length = len(encode(facts)) + sum(len(grant.json) for grant in wallet.grants)
     if length > GRANTS_LENGTH_MAX:
-        raise RecordError(
-            Reason.TOO_MANY_GRANTS,
-            f"the live grants would take {length} characters; at most {GRANTS_LENGTH_MAX}: say less"
-            " in scope and metadata, or let some be spent",
-        )
+        raise _too_long(length)
+
+
+def check_room_of(wallet: Wallet) -> None:
+    """As for one more, where a decision has made the grants already. Raises RecordError."""
+    if len(wallet.grants) > GRANTS_MAX:
+        raise RecordError(Reason.TOO_MANY_GRANTS, f"{GRANTS_MAX} live grants is the most")
+    length = sum(len(grant.json) for grant in wallet.grants)
+    if length > GRANTS_LENGTH_MAX:
+        raise _too_long(length)
+
+
+def _too_long(length: int) -> RecordError:
+    return RecordError(
+        Reason.TOO_MANY_GRANTS,
+        f"the live grants would take {length} characters; at most {GRANTS_LENGTH_MAX}: say less"
+        " in scope and metadata, or let some be spent",
+    )
 
 
 def checked_amount(

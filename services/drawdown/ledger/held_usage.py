@@ -22,7 +22,7 @@ from drawdown.ledger.evolve import Rows, evolve_wallet
 from drawdown.ledger.give_back import pay
 from drawdown.ledger.holds import expired, why_ended
 from drawdown.ledger.identity import usage_result
-from drawdown.ledger.journal import Entry, Origin, Sealed, seal
+from drawdown.ledger.journal import NOTHING_RARE, Entry, Origin, Rare, Sealed, seal
 from drawdown.ledger.outcome import Decided, Moment, crossings
 from drawdown.ledger.pricing import Charge
 from drawdown.ledger.values import Hold, Wallet, hold_key
@@ -50,6 +50,7 @@ class Priced(Value, frozen=True):
     fingerprint: bytes
     charge: Charge | None = None
     """Where its rate is not linear."""
+    rare: Rare = NOTHING_RARE
 
 
 def named_hold(rows: Rows, event: UsageEvent) -> tuple[Named, dict[str, Any]]:
@@ -100,6 +101,7 @@ def under_hold(
         "price": priced.price,
         "cost": priced.cost,
         "running": None if priced.charge is None else priced.charge.running,
+        "rare": priced.rare,
     }
     back = () if priced.charge is None else priced.charge.back
     if hold is not None and not reason:

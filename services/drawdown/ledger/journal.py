@@ -18,12 +18,15 @@ from drawdown.events.commands import WalletState
 from drawdown.events.entries import (
     TYPE_PREFIX,
     ConversionFacts,
+    CountedFacts,
+    FeeFacts,
     GrantFacts,
     HoldFacts,
     PriceFacts,
     ReadFacts,
     ReversesFacts,
     RunningFacts,
+    SubscriptionFacts,
     TermsFacts,
     UsageFacts,
     VoidFacts,
@@ -59,6 +62,10 @@ class Rare(Value, frozen=True):
     conversion: ConversionFacts | None = None
     state: WalletState | None = None
     statement: StatementFacts | None = None
+    subscription: SubscriptionFacts | None = None
+    fee: FeeFacts | None = None
+    counted: tuple[CountedFacts, ...] = ()
+    """What the use counts of entitlements."""
 
 
 NOTHING_RARE: Final = Rare()
@@ -180,6 +187,9 @@ def seal(entry: Entry, before_text: str | None = None) -> Sealed:
             conversion=rare.conversion,
             state=rare.state,
             statement=rare.statement,
+            subscription=rare.subscription,
+            fee=rare.fee,
+            counted=list(rare.counted),
         )
     if entry.running is not None:
         record = replaced(record, running=entry.running)
@@ -230,7 +240,17 @@ def entry_of(record: wire.Entry) -> Entry:
         )
     revenue = data.revenue
     breakage = 0 if data.breakage == "0" else amount_of(data.breakage)
-    rare = Rare(breakage, data.void, data.reverses, data.conversion, data.state, data.statement)
+    rare = Rare(
+        breakage,
+        data.void,
+        data.reverses,
+        data.conversion,
+        data.state,
+        data.statement,
+        data.subscription,
+        data.fee,
+        tuple(data.counted),
+    )
     return Entry(
         customer=record.subject,
         sequence=data.sequence,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from drawdown.events.base import Value
 from drawdown.events.decisions import Decision
-from drawdown.events.structs import replaced
 from drawdown.ledger.book import Book
 from drawdown.ledger.drawdown import spendable
 from drawdown.ledger.journal import Sealed
@@ -48,11 +47,6 @@ class Decided(Value, frozen=True):
     """The first result of a usage event that was decided before."""
     wallet: Wallet | None = None
     """The wallet as it was read: what the first entry changes."""
-
-
-def after_others(decided: Decided, first: tuple[Sealed, ...], wallet: Wallet) -> Decided:
-    """What came of a record where entries had to come before its own; `wallet` as it was read."""
-    return replaced(decided, entries=(*first, *decided.entries), wallet=wallet)
 
 
 def crossings(

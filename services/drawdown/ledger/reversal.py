@@ -106,6 +106,7 @@ def settled(wallet: Wallet, asset: str, reporting: str, now: Moment) -> Sealed |
             and grant.remaining
             and terms.asset == asset
             and terms.scope is None
+            and terms.subscription is None
             and grant.in_effect(now.at_ms)
         ):
             part = min(left, grant.remaining)

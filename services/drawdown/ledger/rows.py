@@ -18,7 +18,12 @@ from drawdown.events.base import at_text, milliseconds, moment
 from drawdown.events.codec import decode_row, decode_wallet, encode, kind_of, quoted
 from drawdown.events.commands import Category
 from drawdown.events.commands import Scope as ScopeRecord
-from drawdown.events.entries import GrantFacts, HeldPart, RecurrenceFacts
+from drawdown.events.entries import (
+    GrantFacts,
+    HeldPart,
+    RecurrenceFacts,
+    SubscriptionFacts,
+)
 from drawdown.events.numbers import amount_of, amount_text, rational_of, rational_text
 from drawdown.events.statements import IssuedFacts
 from drawdown.events.structs import replaced, struct_of
@@ -29,6 +34,7 @@ from drawdown.ledger.values import (
     NO_POLICY,
     Account,
     ChargedPart,
+    FeePaid,
     Flows,
     Grant,
     GrantTerms,
@@ -41,12 +47,14 @@ from drawdown.ledger.values import (
     Scope,
     Seen,
     SeenKey,
+    Subscription,
+    SubscriptionDue,
     Wallet,
     live_grant,
-    next_expiry,
+    next_due,
 )
 
-Row = Wallet | Hold | Running | Seen | Reversed
+Row = Wallet | Hold | Running | Seen | Reversed | Subscription
 """Every kind of row there is."""
 
 steady_text = lru_cache(maxsize=4096)(amount_text)
@@ -62,6 +70,10 @@ _SeenRow = struct_of(wire.SeenRow)
 _SeenKey: Callable[..., wire.SeenKey] = struct_of(wire.SeenKey)
 _ChargedPart: Callable[..., wire.ChargedPart] = struct_of(wire.ChargedPart)
 _ReversedRow = struct_of(wire.ReversedRow)
+_SubscriptionFacts = struct_of(SubscriptionFacts)
+_SubscriptionDue: Callable[..., wire.SubscriptionDue] = struct_of(wire.SubscriptionDue)
+_SubscriptionRow = struct_of(wire.SubscriptionRow)
+_ChargedFee = struct_of(wire.ChargedFee)
 _HeldPart: Callable[[str, str], HeldPart] = struct_of(HeldPart)
 _Scope = struct_of(ScopeRecord)
 _IssuedFacts = struct_of(IssuedFacts)
@@ -90,6 +102,8 @@ def row_bytes(row: Row) -> bytes:
         rest += f',"breakage":"{amount_text(row.breakage)}"'
     if row.issued is not None:
         rest += f',"issued":{encode(_issued_record(row.issued)).decode()}'
+    if row.subscriptions:
+        rest += f',"subscriptions":{encode(_due_records(row)).decode()}'
     return (
         f'{{"row":"wallet","customer":{quoted(row.customer)},"sequence":{row.sequence}'
         f',"digest":"{row.digest}","at":"{at_text(row.at_ms)}"'
@@ -126,6 +140,13 @@ def _account_json(wallet: Wallet, account: Account) -> str:
             if text != "0":
                 json += f',"{name}":"{text}"'
     return json + "}"
+
+
+def _due_records(wallet: Wallet) -> list[wire.SubscriptionDue]:
+    return [
+        _SubscriptionDue(each.id, each.plan, moment(each.next_ms), list(each.meters))
+        for each in wallet.subscriptions
+    ]
 
 
 def _flows(account: Account) -> dict[str, str]:
@@ -179,6 +200,7 @@ def wallet_record(wallet: Wallet) -> wire.WalletRow:
         state=policy.state,
         breakage=amount_text(wallet.breakage),
         issued=None if wallet.issued is None else _issued_record(wallet.issued),
+        subscriptions=_due_records(wallet),
     )
 
 
@@ -249,6 +271,30 @@ def _reversed_record(row: Reversed) -> wire.ReversedRow:
     return _ReversedRow(customer=row.customer, sequence=row.sequence, by=row.by)
 
 
+def _subscription_record(row: Subscription) -> wire.SubscriptionRow:
+    return _SubscriptionRow(
+        **{name: getattr(row.facts, name) for name in STATED},
+        customer=row.customer,
+        fees=[
+            _ChargedFee(
+                fee=paid.fee,
+                asset=paid.asset,
+                pay=paid.pay,
+                amount=amount_text(paid.amount),
+                since_at=moment(paid.since_ms),
+                parts=_charged_parts(paid.parts),
+            )
+            for paid in row.fees
+        ],
+        used={name: rational_text(quantity) for name, quantity in row.used.items()},
+        sequence=row.sequence,
+    )
+
+
+STATED: Final = tuple(SubscriptionFacts.model_fields)
+"""What entries and rows state of a subscription alike."""
+
+
 def _charged_parts(parts: Iterable[ChargedPart]) -> list[wire.ChargedPart]:
     return [
         _ChargedPart(part.grant, amount_text(part.amount), amount_text(part.revenue))
@@ -261,6 +307,7 @@ RECORDS: Final[Mapping[type, Callable[..., object]]] = {
     Running: _running_record,
     Seen: _seen_record,
     Reversed: _reversed_record,
+    Subscription: _subscription_record,
 }
 """The record of each kind of row but the wallet."""
 
@@ -313,6 +360,7 @@ def _terms_record(terms: GrantTerms) -> wire.GrantRow:
         next_at=None if terms.next_ms == NEVER else moment(terms.next_ms),
         succeeded=terms.succeeded,
         rolled=terms.rolled,
+        subscription=terms.subscription,
         remaining="0",
     )
 
@@ -405,9 +453,37 @@ def _reversed(row: wire.ReversedRow) -> Reversed:
     return Reversed(row.customer, row.sequence, row.by)
 
 
+def _subscription(row: wire.SubscriptionRow) -> Subscription:
+    return Subscription(
+        customer=row.customer,
+        facts=_SubscriptionFacts(**{name: getattr(row, name) for name in STATED}),
+        fees=tuple(
+            [
+                FeePaid(
+                    paid.fee,
+                    paid.asset,
+                    paid.pay,
+                    amount_of(paid.amount),
+                    milliseconds(paid.since_at),
+                    _parts(paid.parts),
+                )
+                for paid in row.fees
+            ]
+        ),
+        used={name: rational_of(text) for name, text in row.used.items()},
+        sequence=row.sequence,
+    )
+
+
 def _wallet(row: wire.WalletRow) -> Wallet:
     policy = Policy(row.capture_policy, row.outage, row.holds_max, row.drawdown, row.state)
     grants = tuple([_grant(grant) for grant in row.grants])
+    subscriptions = tuple(
+        [
+            SubscriptionDue(each.id, each.plan, milliseconds(each.next_at), tuple(each.meters))
+            for each in row.subscriptions
+        ]
+    )
     return Wallet(
         customer=row.customer,
         sequence=row.sequence,
@@ -421,11 +497,12 @@ def _wallet(row: wire.WalletRow) -> Wallet:
         revenue=amount_of(row.revenue),
         cost=amount_of(row.cost),
         digest=row.digest,
-        due_ms=next_expiry(grants),
+        due_ms=next_due(grants, subscriptions),
         holds=row.holds,
         policy=None if policy == NO_POLICY else policy,
         breakage=amount_of(row.breakage),
         issued=None if row.issued is None else _issued(row.issued),
+        subscriptions=subscriptions,
     )
 
 
@@ -439,6 +516,7 @@ ROWS: Final[Mapping[str, Callable[..., Row]]] = {
     "running": _running,
     "seen": _seen,
     "reversed": _reversed,
+    "subscription": _subscription,
 }
 """What makes the row of each kind of record."""
 
@@ -480,6 +558,7 @@ def _grant(row: wire.GrantRow) -> Grant:
         next_ms=NEVER if row.next_at is None else milliseconds(row.next_at),
         succeeded=row.succeeded,
         rolled=row.rolled,
+        subscription=row.subscription,
     )
     return live_grant(terms, amount_of(row.remaining), amount_of(row.held))
 
@@ -502,6 +581,7 @@ def grant_terms(
     next_ms: int = NEVER,
     succeeded: bool = False,
     rolled: str | None = None,
+    subscription: str | None = None,
 ) -> GrantTerms:
     """A grant's terms with the JSON they are written with."""
     terms = GrantTerms(
@@ -521,6 +601,7 @@ def grant_terms(
         next_ms=next_ms,
         succeeded=succeeded,
         rolled=rolled,
+        subscription=subscription,
     )
     return written(terms)
 
@@ -550,6 +631,7 @@ def terms_of(facts: GrantFacts, asset: str, amount: int, paid: int, sequence: in
         recurrence=facts.recurrence,
         next_ms=NEVER if facts.next_at is None else milliseconds(facts.next_at),
         rolled=facts.rolled,
+        subscription=facts.subscription,
     )
 
 

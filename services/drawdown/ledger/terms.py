@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from drawdown.events.codec import RecordError
+from typing import Final
+
+from drawdown.events.codec import RecordError, encode
 from drawdown.events.commands import Outage, SetTerms
 from drawdown.events.entries import TermsFacts
-from drawdown.events.numbers import amount_text
+from drawdown.events.numbers import amount_of, amount_text
+from drawdown.events.plans import PlanTerms
 from drawdown.events.reasons import Reason
 from drawdown.events.structs import struct_of
 from drawdown.ledger.book import Book, Books
@@ -76,6 +79,67 @@ def terms_entry(
         ),
         reason=command.reason,
     )
+
+
+def plan_terms_entry(
+    wallet: Wallet,
+    old: PlanTerms | None,
+    new: PlanTerms | None,
+    book: Book,
+    origin: Origin,
+    now: Moment,
+) -> Entry | None:
+    """The entry that sets what a plan says of the wallet's terms, and unsets what only the plan
+    before it said; None where both say the same."""
+    was, is_ = old or NO_TERMS, new or NO_TERMS
+    if encode(was) == encode(is_):
+        return None
+    limits = {
+        asset: amount_text(account.credit_limit)
+        for asset, account in wallet.accounts.items()
+        if account.credit_limit
+    }
+    limits.update(dict.fromkeys(was.credit_limits, "0"))
+    limits.update(
+        {asset: amount_text(amount_of(text)) for asset, text in is_.credit_limits.items()}
+    )
+    thresholds = {
+        asset: [amount_text(amount) for amount in amounts]
+        for asset, amounts in wallet.thresholds.items()
+        if asset not in was.thresholds
+    }
+    for asset, texts in is_.thresholds.items():
+        amounts = sorted({amount_of(text) for text in texts}, reverse=True)
+        thresholds[asset] = [amount_text(amount) for amount in amounts]
+    policy = wallet.policy or NO_POLICY
+    outage = None if was.outage is not None else policy.outage
+    kept = {
+        name: None if getattr(was, name) is not None else known
+        for name, known in (
+            ("capture_policy", policy.capture),
+            ("holds_max", policy.holds_max),
+            ("drawdown", policy.drawdown),
+        )
+    }
+    own = {name: getattr(is_, name) for name in kept if getattr(is_, name) is not None}
+    facts = _TermsFacts(
+        credit_limits=limits,
+        thresholds=thresholds,
+        outage=outage if is_.outage is None else _outage(is_.outage, book),
+        **{**kept, **own},
+    )
+    return Entry(
+        customer=wallet.customer,
+        sequence=wallet.sequence + 1,
+        kind="terms",
+        at_ms=now.at_ms,
+        previous=wallet.digest,
+        origin=origin,
+        terms=facts,
+    )
+
+
+NO_TERMS: Final = struct_of(PlanTerms)()
 
 
 def _outage(asked: Outage, book: Book | None) -> Outage | None:

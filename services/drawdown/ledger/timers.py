@@ -9,21 +9,23 @@ nothing that was appended before the instant is still to be decided.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 from drawdown.events.base import Value, at_text, milliseconds, moment
 from drawdown.events.commands import Rollover
 from drawdown.events.entries import GrantFacts, RecurrenceFacts
 from drawdown.events.numbers import amount_of, amount_text
 from drawdown.events.structs import replaced, struct_of
+from drawdown.ledger.ahead import Ahead
 from drawdown.ledger.book import Book, Books, only_utc
 from drawdown.ledger.calendar import next_after
 from drawdown.ledger.drawdown import Slice, earned
-from drawdown.ledger.evolve import Rows, evolve_wallet
+from drawdown.ledger.evolve import Rows
 from drawdown.ledger.flows import RESET
 from drawdown.ledger.grants import given, in_cycle
-from drawdown.ledger.journal import NOTHING_RARE, Entry, Origin, Rare, Sealed, seal
-from drawdown.ledger.outcome import Crossing, Decided, Moment, crossings
+from drawdown.ledger.journal import NOTHING_RARE, Entry, Origin, Rare
+from drawdown.ledger.outcome import Decided, Moment, crossings
+from drawdown.ledger.renewal import next_cycle
 from drawdown.ledger.rows import scope_record
 from drawdown.ledger.values import GRANTS_MAX, NEVER, Grant, GrantTerms, Wallet
 
@@ -34,39 +36,34 @@ EXPIRY: Final = "expiry"
 _GrantFacts = struct_of(GrantFacts)
 
 
-class Ahead:
-    """Rows with a wallet whose next cycle was begun by the decision under way."""
-
-    def __init__(self, rows: Rows, wallet: Wallet) -> None:
-        self._rows = rows
-        self._wallet = wallet
-
-    def row(self, key: str) -> Any:
-        return self._wallet if key == self._wallet.customer else self._rows.row(key)
-
-    def identity(self, key: bytes) -> bytes | None:
-        return self._rows.identity(key)
+def begun(rows: Rows, wallet: Wallet, books: Books, now: Moment) -> Ahead:
+    """The cycles of grants and subscriptions that have begun by `now` and were not seen to yet,
+    oldest first: their entries, and the rows after them."""
+    ahead = Ahead(rows, wallet.customer)
+    while len(ahead.entries) < GRANTS_MAX and _begin(ahead, books, now):
+        pass
+    return ahead
 
 
-def begun(
-    wallet: Wallet, books: Books, now: Moment, most: int = GRANTS_MAX
-) -> tuple[tuple[Sealed, ...], Wallet]:
-    """The entries of the cycles that have begun by `now` and have no grant yet, oldest first, and
-    the wallet after them."""
-    entries: list[Sealed] = []
-    while len(entries) < most:
-        due = [
-            grant
-            for grant in wallet.grants
-            if grant.terms.next_ms <= now.at_ms and not grant.terms.succeeded
-        ]
-        if not due:
-            break
-        first = min(due, key=lambda grant: (grant.terms.next_ms, grant.terms.id))
-        sealed = seal(_cycle(wallet, first, books, now))
-        entries.append(sealed)
-        wallet = evolve_wallet(wallet, sealed)
-    return tuple(entries), wallet
+def _begin(ahead: Ahead, books: Books, now: Moment) -> bool:
+    """Begin the oldest cycle that is due; False where none is. At one instant a subscription comes
+    before its grants: it says which of them come again."""
+    wallet = ahead.wallet
+    due = [
+        grant
+        for grant in wallet.grants
+        if grant.terms.next_ms <= now.at_ms and not grant.terms.succeeded
+    ]
+    first = min(due, key=lambda grant: (grant.terms.next_ms, grant.terms.id), default=None)
+    until_ms = now.at_ms if first is None else first.terms.next_ms
+    renewing = [each for each in wallet.subscriptions if each.next_ms <= until_ms]
+    if renewing:
+        next_cycle(ahead, min(renewing, key=lambda each: (each.next_ms, each.id)), books, now)
+        return True
+    if first is None:
+        return False
+    ahead.add(_cycle(wallet, first, books, now))
+    return True
 
 
 def _cycle(wallet: Wallet, before: Grant, books: Books, now: Moment) -> Entry:
@@ -110,32 +107,31 @@ def _facts(terms: GrantTerms, effective_ms: int) -> GrantFacts:
         scope=scope_record(terms.scope),
         paid="0",
         metadata=dict(terms.metadata),
+        subscription=terms.subscription,
     )
 
 
-def due(wallet: Wallet, books: Books, now: Moment) -> Decided:
+def due(rows: Rows, wallet: Wallet, books: Books, now: Moment) -> Decided:
     """All that is due in a wallet by `now`, which is the watermark; one cycle after the other."""
-    after = wallet
-    found: list[Sealed] = []
-    crossed: list[Crossing] = []
-    while len(found) < ENTRIES_MAX:
-        entries, after = begun(after, books, now, 1)
-        found.extend(entries)
-        over = [grant for grant in after.grants if _is_over(grant, now)]
-        if not over and not entries:
+    ahead = Ahead(rows, wallet.customer)
+    while len(ahead.entries) < ENTRIES_MAX:
+        begins = _begin(ahead, books, now)
+        over = [grant for grant in ahead.wallet.grants if _is_over(grant, now)]
+        if not over and not begins:
             break
         for grant in over:
+            after = ahead.wallet
             plan = _plan(after, grant, books)
             asset, book = grant.terms.asset, books.at(now.at_ms)
             gone = plan.lapsing - _begins_with(after, grant.terms)
             # What lapses was there until now: the crossing is measured just before its expiry.
-            crossed.extend(crossings(after, book, asset, max(0, gone), grant.terms.expires_ms - 1))
+            at_ms = grant.terms.expires_ms - 1
+            ahead.crossed.extend(crossings(after, book, asset, max(0, gone), at_ms))
             for make in (_lapse, _rollover, _least):
-                entry = make(after, plan, book, now)
+                entry = make(ahead.wallet, plan, book, now)
                 if entry is not None:
-                    found.append(seal(entry))
-                    after = evolve_wallet(after, found[-1])
-    return Decided(tuple(found), crossed=tuple(crossed), wallet=wallet)
+                    ahead.add(entry)
+    return ahead.before(Decided(), wallet)
 
 
 def _is_over(grant: Grant, now: Moment) -> bool:

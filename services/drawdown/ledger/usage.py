@@ -28,15 +28,16 @@ from drawdown.events.structs import replaced, struct_of
 from drawdown.events.usage import UsageEvent
 from drawdown.ledger.book import COSTS, HOLD, Book, Books, Quote
 from drawdown.ledger.drawdown import take
+from drawdown.ledger.entitlements import counted_use, rare_of
 from drawdown.ledger.evolve import Rows
 from drawdown.ledger.give_back import give_back
 from drawdown.ledger.held_usage import Priced, named_hold, under_hold
 from drawdown.ledger.identity import recall, usage_fingerprint, usage_result
-from drawdown.ledger.journal import NOTHING_RARE, Entry, Origin, seal
-from drawdown.ledger.outcome import Decided, Moment, after_others, crossings
+from drawdown.ledger.journal import NOTHING_RARE, Entry, Origin, Rare, seal
+from drawdown.ledger.outcome import Decided, Moment, crossings
 from drawdown.ledger.prices import AnyRate, CompiledRate, Quantities, UnpricedError
 from drawdown.ledger.pricing import Use, charge_of
-from drawdown.ledger.timers import Ahead, begun
+from drawdown.ledger.timers import begun
 from drawdown.ledger.values import Account, Wallet
 
 EARLY_MS_MAX: Final = 300_000
@@ -91,11 +92,13 @@ def decide_usage(
     quote = book.quote(meter, dimensions)
     wallet = rows.row(event.subject) or Wallet(event.subject)
     if wallet.due_ms is not None and wallet.due_ms <= at_ms:
-        begins, after = begun(wallet, books, now)
-        if begins:
-            ahead = Ahead(rows, after)
+        ahead = begun(rows, wallet, books, now)
+        if ahead.entries:
             decided = decide_usage(ahead, event, key, origin, books, now)
-            return after_others(decided, begins, wallet)
+            return ahead.before(decided, wallet)
+    rare = NOTHING_RARE
+    if wallet.subscriptions:
+        rare = rare_of(counted_use(rows, wallet, meter.id, quantities, event_ms))
     facts, cost = _cost(quote, quantities, data)
     if cost > AMOUNT_MAX - wallet.cost:
         raise RecordError(
@@ -124,7 +127,7 @@ def decide_usage(
         unpriced = replaced(
             facts or quote.exact, rate=None, rounding=None, match=None, unpriced=missing.what[:256]
         )
-        return _unpriced(wallet, event, origin, usage, unpriced, cost, fingerprint, now)
+        return _unpriced(wallet, event, origin, usage, unpriced, cost, fingerprint, rare, now)
     if facts is None:
         facts = quote.exact if exact else quote.rounded
     else:
@@ -136,7 +139,7 @@ def decide_usage(
     ):
         raise _impossible(rate, amount)
     if named is not None:
-        priced = Priced(usage, facts, asset, amount, cost, fingerprint, charge)
+        priced = Priced(usage, facts, asset, amount, cost, fingerprint, charge, rare)
         return under_hold(wallet, event, named, priced, book, books, origin, now)
     grant = None
     if amount >= 0:
@@ -174,7 +177,7 @@ def decide_usage(
             None,
             None,
             None,
-            NOTHING_RARE,
+            rare,
             None if charge is None else charge.running,
         ),
         account.balance_text,
@@ -336,6 +339,7 @@ def _unpriced(
     facts: PriceFacts,
     cost: int,
     fingerprint: bytes,
+    rare: Rare,
     now: Moment,
 ) -> Decided:
     """Usage that happened but has no price: recorded with its cost, priced later by re-rating."""
@@ -353,6 +357,7 @@ def _unpriced(
             usage,
             facts,
             cost=cost,
+            rare=rare,
         )
     )
     return Decided(

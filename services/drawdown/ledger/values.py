@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from fractions import Fraction
-from typing import Final
+from typing import Final, Literal
 
 from drawdown.events.base import KEY_SEPARATOR, Value, at_text
 from drawdown.events.commands import (
@@ -21,7 +21,7 @@ from drawdown.events.commands import (
     Outage,
     WalletState,
 )
-from drawdown.events.entries import RecurrenceFacts
+from drawdown.events.entries import RecurrenceFacts, SubscriptionFacts
 from drawdown.events.numbers import amount_text
 
 GENESIS: Final = "0" * 64
@@ -77,6 +77,8 @@ class GrantTerms(Value, frozen=True):
     """The next cycle has its grant."""
     rolled: str | None = None
     """The recurring grant whose unspent value this is."""
+    subscription: str | None = None
+    """Whose plan grants it: it pays for use alone."""
 
     @property
     def current(self) -> bool:
@@ -208,6 +210,17 @@ class Issued(Value, frozen=True):
     digest: str
 
 
+class SubscriptionDue(Value, frozen=True):
+    """A subscription that is not over, as the wallet knows it: its row has the rest."""
+
+    id: str
+    plan: str
+    next_ms: int
+    """When its next cycle begins, or it ends."""
+    meters: tuple[str, ...]
+    """Of metered entitlements: their use is counted."""
+
+
 class Wallet(Value, frozen=True):
     """The wallet of one customer after its entry number `sequence`."""
 
@@ -222,13 +235,15 @@ class Wallet(Value, frozen=True):
     cost: int = 0
     digest: str = GENESIS
     due_ms: int | None = None
-    """When the next grant expires or comes again: the wallet's timer; see `next_expiry`."""
+    """When the next grant expires or comes again, or a subscription's cycle ends: the wallet's
+    timer; see `next_due`."""
     holds: int = 0
     """How many are open."""
     policy: Policy | None = None
     breakage: int = 0
     """Paid for and ended unspent, in the reporting currency."""
     issued: Issued | None = None
+    subscriptions: tuple[SubscriptionDue, ...] = ()
 
     def account(self, asset: str) -> Account:
         return self.accounts.get(asset) or Account(asset)
@@ -374,9 +389,45 @@ def reversed_key(customer: str, sequence: int) -> str:
     return f"{customer}{KEY_SEPARATOR}reversed{KEY_SEPARATOR}{sequence}"
 
 
-def next_expiry(grants: tuple[Grant, ...]) -> int | None:
+class FeePaid(Value, frozen=True):
+    """A fee that was charged to the end of the cycle under way."""
+
+    fee: str
+    asset: str
+    pay: Literal["invoice", "wallet"]
+    amount: int
+    since_ms: int
+    parts: tuple[ChargedPart, ...]
+    """What paid for it, the last one last."""
+
+
+class Subscription(Value, frozen=True):
+    """A customer's subscription after its last entry."""
+
+    customer: str
+    facts: SubscriptionFacts
+    """As that entry stated it."""
+    fees: tuple[FeePaid, ...]
+    used: Mapping[str, int | Fraction]
+    """Of metered entitlements, in the cycle under way."""
+    sequence: int
+
+    @property
+    def due_ms(self) -> int | None:
+        """None: its timer is the wallet's, so that its cycles begin in order with the grants'."""
+        return None
+
+
+def subscription_key(customer: str, subscription_id: str) -> str:
+    """Key of a subscription's row."""
+    return f"{customer}{KEY_SEPARATOR}subscription{KEY_SEPARATOR}{subscription_id}"
+
+
+def next_due(
+    grants: tuple[Grant, ...], subscriptions: tuple[SubscriptionDue, ...] = ()
+) -> int | None:
     """The soonest expiry of a grant that has something left, or beginning of a next cycle."""
-    due_ms = NEVER
+    due_ms = min((each.next_ms for each in subscriptions), default=NEVER)
     for grant in grants:
         terms = grant.terms
         if terms.expires_ms < due_ms and grant.remaining:

@@ -44,6 +44,7 @@ from drawdown.ledger.journal import NOTHING_RARE, Origin, Sealed, unseal
 from drawdown.ledger.outcome import Crossing, Decided, Moment
 from drawdown.ledger.replay import identified, remembered
 from drawdown.ledger.rows import Row, due_of, row_bytes, row_of
+from drawdown.ledger.subscribed import evolve_subscriptions
 from drawdown.ledger.usage import EARLY_MS_MAX, decide_usage, usage_answer, usage_refused
 from drawdown.ledger.values import hold_key
 from drawdown.stream.application import (
@@ -223,6 +224,9 @@ class Settlement:
             elif sealed.entry.rare is not NOTHING_RARE:
                 for row_key, row in marked(sealed).items():
                     view.put(row_key, row)
+            if sealed.entry.rare is not NOTHING_RARE:
+                for row_key, subscription in evolve_subscriptions(view, sealed).items():
+                    view.put(row_key, subscription)
             if sealed.entry.running is not None:
                 for row_key, counted in evolve_counters(view, sealed).items():
                     view.put(row_key, counted)

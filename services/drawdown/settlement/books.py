@@ -26,6 +26,8 @@ from drawdown.events.pricebook import (
     CommitRecord,
     Meter,
     MeterRecord,
+    Plan,
+    PlanRecord,
     Rate,
     RateRecord,
 )
@@ -57,6 +59,7 @@ class Upload:
     meters: list[Meter] = field(default_factory=list)
     prices: list[Rate] = field(default_factory=list)
     costs: list[Rate] = field(default_factory=list)
+    plans: list[Plan] = field(default_factory=list)
     hash: Any = field(default_factory=sha256)
     records: int = 0
 
@@ -71,6 +74,7 @@ class Content:
     meters: list[Meter]
     prices: list[Rate]
     costs: list[Rate]
+    plans: list[Plan]
 
 
 class BookReader:
@@ -118,7 +122,15 @@ class BookReader:
             self._problem(offset, f"version {commit.version!r} is incomplete; it is ignored")
             return
         try:
-            book = Book(commit, offset, upload.assets, upload.meters, upload.prices, upload.costs)
+            book = Book(
+                commit,
+                offset,
+                upload.assets,
+                upload.meters,
+                upload.prices,
+                upload.costs,
+                upload.plans,
+            )
         except BookError as error:
             self.refused = error
             self._problem(offset, f"version {commit.version!r} is refused: {error}")
@@ -127,7 +139,13 @@ class BookReader:
         self.books = self.books.with_book(book)
         if self._keep:
             self.contents[commit.version] = Content(
-                commit, book, upload.assets, upload.meters, upload.prices, upload.costs
+                commit,
+                book,
+                upload.assets,
+                upload.meters,
+                upload.prices,
+                upload.costs,
+                upload.plans,
             )
 
     def _problem(self, offset: int, detail: str) -> None:
@@ -141,6 +159,8 @@ def _collect(upload: Upload, record: BookRecord) -> None:
         upload.assets.append(cast(AssetRecord, record).asset)
     elif kind == "meter":
         upload.meters.append(cast(MeterRecord, record).meter)
+    elif kind == "plan":
+        upload.plans.append(cast(PlanRecord, record).plan)
     else:
         rate = cast(RateRecord, record)
         (upload.prices if rate.side == "price" else upload.costs).append(rate.rate)

@@ -21,6 +21,7 @@ from drawdown.events.pricebook import (
     AssetRecord,
     CommitRecord,
     MeterRecord,
+    PlanRecord,
     PriceBook,
     RateRecord,
 )
@@ -37,6 +38,7 @@ NOTICE: Final = timedelta(seconds=60)
 _AssetRecord = struct_of(AssetRecord)
 _MeterRecord = struct_of(MeterRecord)
 _RateRecord = struct_of(RateRecord)
+_PlanRecord = struct_of(PlanRecord)
 _CommitRecord = struct_of(CommitRecord)
 
 
@@ -64,6 +66,7 @@ def records_of(
             _RateRecord(version=version, upload=upload, side="cost", rate=rate)
             for rate in content.costs
         ),
+        *(_PlanRecord(version=version, upload=upload, plan=plan) for plan in content.plans),
     ]
     values = [encode(part) for part in parts]
     commit = _CommitRecord(

@@ -1,0 +1,61 @@
+"""Rows ahead of the store: a decision of several entries reads what the earlier ones left."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drawdown.ledger.evolve import Rows, evolve
+from drawdown.ledger.journal import Entry, Sealed, seal
+from drawdown.ledger.outcome import Crossing, Decided
+from drawdown.ledger.rows import Row
+from drawdown.ledger.values import Wallet
+
+
+class Ahead:
+    """Rows of a customer with the entries that were made so far, and what there is to tell."""
+
+    def __init__(self, rows: Rows, customer: str) -> None:
+        self._rows = rows
+        self._changed: dict[str, Row | None] = {}
+        self._customer = customer
+        self.entries: list[Sealed] = []
+        self.crossed: list[Crossing] = []
+        self.overdrawn = 0
+
+    @property
+    def wallet(self) -> Wallet:
+        """As it is after them; a new one where there is none."""
+        found: Wallet | None = self.row(self._customer)
+        return Wallet(self._customer) if found is None else found
+
+    def row(self, key: str) -> Any:
+        return self._changed[key] if key in self._changed else self._rows.row(key)
+
+    def identity(self, key: bytes) -> bytes | None:
+        return self._rows.identity(key)
+
+    def add(self, entry: Entry) -> Sealed:
+        """Make an entry that follows from the rows as they are now."""
+        sealed = seal(entry)
+        self._changed.update(evolve(self, sealed))
+        self.entries.append(sealed)
+        return sealed
+
+    def tell(self, decided: Decided) -> None:
+        """Take over what a part of the decision has to tell."""
+        self.crossed.extend(decided.crossed)
+        self.overdrawn += decided.overdrawn
+
+    def before(self, decided: Decided, wallet: Wallet) -> Decided:
+        """What came of a record where these entries had to come before its own; `wallet` as it was
+        read."""
+        return Decided(
+            (*self.entries, *decided.entries),
+            decided.answer,
+            decided.identity,
+            (*self.crossed, *decided.crossed),
+            decided.unpriced,
+            self.overdrawn + decided.overdrawn,
+            decided.repeated,
+            wallet,
+        )
