@@ -149,7 +149,7 @@ from drawdown.ledger.journal import Origin
 from drawdown.ledger.outcome import Decided, Moment
 from drawdown.ledger.prices import UnpricedError
 from drawdown.ledger.pricing import Use, charge_of
-from drawdown.ledger.rows import RECORDS, Row, row_bytes
+from drawdown.ledger.rows import Row, row_bytes, subscription_record
 from drawdown.ledger.statements import BY_DEFAULT, Period, statement_of, sums_of
 from drawdown.ledger.usage import decide_usage
 from drawdown.ledger.values import NEVER, Running, Subscription, subscription_key
@@ -432,9 +432,8 @@ class Ledger:
 
     def entitlements(self, customer: str) -> list[dict[str, Any]]:
         """What the customer is entitled to now."""
-        rows = self._subscriptions(customer)
-        found = entitlements_of(RECORDS[Subscription](row) for row in rows)
-        states: list[dict[str, Any]] = json.loads(encode(found))
+        rows = [subscription_record(row) for row in self._subscriptions(customer)]
+        states: list[dict[str, Any]] = json.loads(encode(entitlements_of(rows)))
         return states
 
     def _subscriptions(self, customer: str) -> list[Subscription]:

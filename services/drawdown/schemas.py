@@ -42,15 +42,19 @@ from drawdown.events.catalogue import (
 from drawdown.events.commands import (
     Adjust,
     Authorize,
+    CancelSubscription,
     Capture,
+    ChangeSubscription,
     Convert,
     Extend,
     Grant,
     IssueStatement,
     Release,
+    ResumeSubscription,
     Reverse,
     SetState,
     SetTerms,
+    Subscribe,
     Void,
 )
 from drawdown.events.deadletters import (
@@ -68,11 +72,19 @@ from drawdown.events.pricebook import (
     AssetRecord,
     CommitRecord,
     MeterRecord,
+    PlanRecord,
     PriceBook,
     RateRecord,
 )
 from drawdown.events.reasons import MEANINGS
-from drawdown.events.rows import HoldRow, ReversedRow, RunningRow, SeenRow, WalletRow
+from drawdown.events.rows import (
+    HoldRow,
+    ReversedRow,
+    RunningRow,
+    SeenRow,
+    SubscriptionRow,
+    WalletRow,
+)
 from drawdown.events.settings import ApiKey, CustomerToken, Restore
 from drawdown.events.structs import UNION_TAGS
 from drawdown.events.usage import UsageEvent
@@ -100,11 +112,16 @@ RECORDS: Final[Mapping[Topic, Mapping[str, type[BaseModel]]]] = {
         "convert": Convert,
         "set-state": SetState,
         "issue-statement": IssueStatement,
+        "subscribe": Subscribe,
+        "change-subscription": ChangeSubscription,
+        "cancel-subscription": CancelSubscription,
+        "resume-subscription": ResumeSubscription,
     },
     PRICE_BOOK: {
         "asset": AssetRecord,
         "meter": MeterRecord,
         "rate": RateRecord,
+        "plan": PlanRecord,
         "commit": CommitRecord,
     },
     SETTINGS: {"api-key": ApiKey, "customer-token": CustomerToken, "restore": Restore},
@@ -115,6 +132,7 @@ RECORDS: Final[Mapping[Topic, Mapping[str, type[BaseModel]]]] = {
         "running": RunningRow,
         "seen": SeenRow,
         "reversed": ReversedRow,
+        "subscription": SubscriptionRow,
     },
     DECISIONS: {"decision": Decision},
     LOW_BALANCE: {"low-balance": LowBalance},

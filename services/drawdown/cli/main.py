@@ -45,6 +45,8 @@ COMMANDS: Final = {
     "reverse": Listed(MONEY, "corrections", "Book the exact inverse of an entry, once."),
     "convert": Listed(MONEY, "corrections", "Turn some of one asset into another."),
     "state": Listed(MONEY, "corrections", "Suspend, activate or close a wallet."),
+    "subscribe": Listed(MONEY, "subscriptions", "Subscribe a customer to a plan."),
+    "subscription": Listed(MONEY, "subscriptions", "Show, change and cancel subscriptions."),
     "authorize": Listed(MONEY, "authorize", "Ask whether work may run; exit code 3 is a denial."),
     "send": Listed(MONEY, "send", "Report usage: one event, or a file of them."),
     "wallet": Listed(LOOK, "wallet", "Show what a customer has, and what became of it."),

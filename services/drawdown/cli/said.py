@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from drawdown.cli.render import pairs
+from drawdown.cli.render import pairs, short_time
 from drawdown.events.entries import kind_of_type
 from drawdown.events.numbers import amount_of, amount_text
 
@@ -42,6 +42,34 @@ def signed_amount(entry: Json) -> str | None:
         amount = amount_text(-amount_of(amount))  # a debit below zero gives back
     sign = "" if amount == "0" or amount.startswith("-") else "+"
     return f"{sign}{amount} {data['asset']}"
+
+
+def subscription_about(facts: Json) -> str:
+    """A subscription in a few words: what it is to, and what is to become of it."""
+    said = f"{facts['id']}  {facts['plan']}"
+    if facts["phase"] != "plan":
+        said += f", phase {facts['phase']}"
+    if facts["seats"] > 1:
+        said += f", {facts['seats']} seats"
+    if facts["status"] != "active":
+        said += f", {facts['status']}"
+    if facts.get("canceled"):
+        said += f", ends {short_time(facts['ends_at'])}"
+    if following := facts.get("next"):
+        said += f", then {following['plan']} with {following['seats']} seats"
+    return said
+
+
+def fee_about(facts: Json) -> str:
+    """A fee in a few words: of what, for when, and what part of it."""
+    seats = f" x {facts['seats']} seats" if facts.get("seats") else ""
+    said = (
+        f"fee {facts['fee']} of {facts['subscription']}  {facts['price']}{seats}"
+        f"  {short_time(facts['starts_at'])} to {short_time(facts['ends_at'])}"
+    )
+    if facts["pay"] == "invoice":
+        said += f"  {facts['amount']} {facts['asset']} to be invoiced"
+    return said
 
 
 def _correction_about(data: Json) -> str | None:
@@ -83,6 +111,11 @@ def entry_about(entry: Json) -> str:
         return "  ".join(part for part in parts if part)
     if about := _correction_about(data):
         return "  ".join(filter(None, (about, data.get("reason"))))
+    if fee := data.get("fee"):
+        return fee_about(fee)
+    if subscription := data.get("subscription"):
+        parts = [subscription["change"], subscription_about(subscription), data.get("reason")]
+        return "  ".join(filter(None, parts))
     running = data.get("running")
     if running:
         since = running.get("starts_at", "")[:10]

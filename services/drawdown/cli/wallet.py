@@ -112,6 +112,8 @@ def _show_wallet(row: Mapping[str, Any]) -> None:
     for grant in row["grants"]:
         if grant.get("recurrence") and not grant.get("succeeded"):
             show(f"{grant['id']} comes again {recurrence_text(grant)}")
+    for each in row.get("subscriptions", []):
+        show(f"{each['id']} is subscribed to {each['plan']}; next {short_time(each['next_at'])}")
     if row.get("state", "active") != "active":
         show(f"the wallet is {row['state']}", "yellow")
     if row.get("drawdown"):

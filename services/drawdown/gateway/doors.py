@@ -211,24 +211,24 @@ def schemas() -> dict[str, Schema]:
         CAPTURE: _hold_schema(found.pop(Capture.__name__)),
         RELEASE: _hold_schema(found.pop(Release.__name__)),
         EXTEND: _hold_schema(found.pop(Extend.__name__)),
-        NEW_GRANT: body_schema(found.pop(Grant.__name__), in_path="customer"),
-        TERMS: body_schema(found.pop(SetTerms.__name__), in_path="customer"),
+        NEW_GRANT: body_schema(found.pop(Grant.__name__), "customer"),
+        TERMS: body_schema(found.pop(SetTerms.__name__), "customer"),
     }
 
 
 def _hold_schema(command: Schema) -> Schema:
     """The same of a command about the hold in the path; the customer may be in the query."""
-    schema = body_schema(command, in_path="hold_id")
+    schema = body_schema(command, "hold_id")
     schema["required"].remove("customer")
     return _without_empty(schema)
 
 
-def body_schema(command: Schema, in_path: str | None = None) -> Schema:
-    """A command's schema, without what the door fills in."""
+def body_schema(command: Schema, *in_path: str) -> Schema:
+    """A command's schema, without what the door fills in and the path says."""
     schema = deepcopy(command)
-    optional = {*_FILLED_IN, in_path}
+    optional = {*_FILLED_IN, *in_path}
     schema["required"] = [name for name in schema["required"] if name not in optional]
-    for name in (*_NOT_GIVEN, in_path):
+    for name in (*_NOT_GIVEN, *in_path):
         schema["properties"].pop(name, None)
     return _without_empty(schema)
 

@@ -91,7 +91,8 @@ STATEMENT_EXAMPLE: Final = {
 STATE_EXAMPLE: Final = {"state": "suspended", "reason": "unpaid"}
 
 
-def _done(command: str, id_: str, **more: Any) -> dict[str, Any]:
+def done(command: str, id_: str, **more: Any) -> dict[str, Any]:
+    """An example of a decision: the command was done."""
     return {
         "kind": "command",
         "id": id_,
@@ -110,7 +111,7 @@ def schemas() -> dict[str, Schema]:
     """The schemas of bodies, by name."""
     found = schemas_of(*MODELS.values())
     named = {
-        name: doors.body_schema(found.pop(model.__name__), in_path="customer")
+        name: doors.body_schema(found.pop(model.__name__), "customer")
         for name, model in MODELS.items()
     }
     return {**found, **named}
@@ -138,7 +139,7 @@ def add_wallet_doors(app: FastAPI, gateway: Gateway) -> None:
         responses={
             200: answered(
                 "Voided, now or with `duplicate` before",
-                _done("void", "void-1", asset="USD", amount="19.5", balance="0"),
+                done("void", "void-1", asset="USD", amount="19.5", balance="0"),
             ),
             **refused,
         },
@@ -156,7 +157,7 @@ def add_wallet_doors(app: FastAPI, gateway: Gateway) -> None:
         responses={
             200: answered(
                 "Booked, now or with `duplicate` before",
-                _done("adjust", "adjust-1", asset="USD", amount="2.5", balance="22"),
+                done("adjust", "adjust-1", asset="USD", amount="2.5", balance="22"),
             ),
             **refused,
         },
@@ -173,7 +174,7 @@ def add_wallet_doors(app: FastAPI, gateway: Gateway) -> None:
         responses={
             200: answered(
                 "Reversed, now or with `duplicate` before",
-                _done("reverse", "undo-7", asset="USD", amount="0.5", balance="25"),
+                done("reverse", "undo-7", asset="USD", amount="0.5", balance="25"),
             ),
             **refused,
         },
@@ -192,7 +193,7 @@ def add_wallet_doors(app: FastAPI, gateway: Gateway) -> None:
         responses={
             200: answered(
                 "Cancelled, now or with `duplicate` before",
-                _done("reverse", "undo-7", asset="USD", amount="0.5", balance="25"),
+                done("reverse", "undo-7", asset="USD", amount="0.5", balance="25"),
             ),
             **problems(404, 409, 413, 415, 422, 429, 503),
         },
@@ -210,7 +211,7 @@ def add_wallet_doors(app: FastAPI, gateway: Gateway) -> None:
         responses={
             200: answered(
                 "Converted, now or with `duplicate` before",
-                _done("convert", "swap-1", asset="credit", amount="500", balance="500"),
+                done("convert", "swap-1", asset="credit", amount="500", balance="500"),
             ),
             **refused,
         },
@@ -226,7 +227,7 @@ def add_wallet_doors(app: FastAPI, gateway: Gateway) -> None:
         openapi_extra=doors.command_body(STATE, STATE_EXAMPLE),
         response_model=Decision,
         responses={
-            200: answered("Set, now or with `duplicate` before", _done("set_state", "state-1")),
+            200: answered("Set, now or with `duplicate` before", done("set_state", "state-1")),
             **refused,
         },
     )

@@ -271,7 +271,8 @@ def _reversed_record(row: Reversed) -> wire.ReversedRow:
     return _ReversedRow(customer=row.customer, sequence=row.sequence, by=row.by)
 
 
-def _subscription_record(row: Subscription) -> wire.SubscriptionRow:
+def subscription_record(row: Subscription) -> wire.SubscriptionRow:
+    """The subscription as the record it is on `balances`."""
     return _SubscriptionRow(
         **{name: getattr(row.facts, name) for name in STATED},
         customer=row.customer,
@@ -307,7 +308,7 @@ RECORDS: Final[Mapping[type, Callable[..., object]]] = {
     Running: _running_record,
     Seen: _seen_record,
     Reversed: _reversed_record,
-    Subscription: _subscription_record,
+    Subscription: subscription_record,
 }
 """The record of each kind of row but the wallet."""
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, cast
 
 import msgspec
 from fastapi import FastAPI, Request, Response
@@ -20,10 +20,12 @@ from pydantic import BaseModel, Field
 from starlette.responses import StreamingResponse
 
 from drawdown.access import Settings
+from drawdown.events.base import KEY_SEPARATOR
 from drawdown.events.catalogue import Environment
-from drawdown.events.codec import encode
+from drawdown.events.codec import decode_row, encode
+from drawdown.events.entitled import EntitlementState, entitlements_of
 from drawdown.events.entries import Entry
-from drawdown.events.rows import AccountRow, GrantRow, HoldRow, WalletRow
+from drawdown.events.rows import AccountRow, GrantRow, HoldRow, SubscriptionRow, WalletRow
 from drawdown.query.answers import HEADERS, Customer, Where, json_of, where
 from drawdown.query.replica import Entries, Replica
 from drawdown.query.statements import add_statement_door
@@ -38,6 +40,8 @@ BEAT_S: Final = 5.0
 GAP_S: Final = 0.1
 """Between two wallets of a stream: ten a second are enough for a page."""
 RETRY_MS: Final = 2_000
+SUBSCRIPTION: Final = "subscription"
+"""Kind of row."""
 Limit = Annotated[int, QueryParameter(ge=1, le=LIMIT_MAX)]
 Cursor = Annotated[str, QueryParameter(max_length=512)]
 
@@ -64,6 +68,18 @@ class HoldsAnswer(BaseModel):
     data: list[HoldRow]
     has_more: bool
     next_cursor: str | None
+
+
+class SubscriptionsAnswer(BaseModel):
+    position: Where
+    data: list[SubscriptionRow]
+    has_more: bool
+    next_cursor: str | None
+
+
+class EntitlementsAnswer(BaseModel):
+    position: Where
+    data: list[EntitlementState]
 
 
 class EntriesAnswer(BaseModel):
@@ -229,6 +245,42 @@ def create_app(cluster: Cluster, environment: Environment, directory: Path) -> F
         )
 
     @app.get(
+        "/v1/customers/{customer:path}/subscriptions",
+        response_model=SubscriptionsAnswer,
+        summary="Subscriptions, by id, also those that are over",
+        responses=problems(404),
+    )
+    def subscriptions(
+        request: Request, customer: Customer, limit: Limit = LIMIT, cursor: Cursor = ""
+    ) -> Response:
+        caller_of(request, "read", customer)
+        position = where(query.replica.position(customer))
+        query.wallet(customer)
+        found = query.replica.rows(customer, SUBSCRIPTION, _from_cursor(cursor), limit + 1)
+        return _page(
+            [msgspec.Raw(value) for _, value in found[:limit]],
+            found[limit - 1][0] if len(found) > limit else None,
+            {"position": position},
+        )
+
+    @app.get(
+        "/v1/customers/{customer:path}/entitlements",
+        response_model=EntitlementsAnswer,
+        summary="What the customer is entitled to, and what is left of it",
+        responses=problems(404),
+    )
+    def entitlements(request: Request, customer: Customer) -> Response:
+        """By the subscriptions under way. Of a metered one `used` is what is booked in the cycle;
+        an authorization beyond the limit is denied `entitlement_exceeded`."""
+        caller_of(request, "read", customer)
+        position = where(query.replica.position(customer))
+        due = _decode_subscribed(query.wallet(customer)).subscriptions
+        keys = (KEY_SEPARATOR.join((customer, SUBSCRIPTION, each.id)) for each in due)
+        values = [value for key in keys if (value := query.replica.row(key)) is not None]
+        found = entitlements_of(cast(SubscriptionRow, decode_row(value)) for value in values)
+        return json_of({"position": position, "data": found})
+
+    @app.get(
         "/v1/customers/{customer:path}/entries",
         response_model=EntriesAnswer,
         summary="Journal entries, newest first",
@@ -335,6 +387,15 @@ class _WalletParts(msgspec.Struct):
     grants: msgspec.Raw
 
 
+class _Id(msgspec.Struct):
+    id: str
+
+
+class _Subscribed(msgspec.Struct):
+    subscriptions: list[_Id] = []
+
+
+_decode_subscribed = msgspec.json.Decoder(_Subscribed).decode
 _decode_sequence = msgspec.json.Decoder(_EntryPart).decode
 _decode_parts = msgspec.json.Decoder(_WalletParts).decode
 
