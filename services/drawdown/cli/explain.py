@@ -17,6 +17,7 @@ from drawdown.cli import given
 from drawdown.cli.context import Context
 from drawdown.cli.decided import decision_about, story
 from drawdown.cli.explain_hold import show_hold, show_parts, show_read, show_since
+from drawdown.cli.explain_subscription import show_subscription
 from drawdown.cli.given import Customer, QueryUrl
 from drawdown.cli.history import Found, MissingError, Wanted, find
 from drawdown.cli.outcome import FAILED, USAGE, CommandError
@@ -320,6 +321,7 @@ def _show(explained: Explained) -> None:
         show_read(data)
     if data.get("usage") or explained.hold.get("use"):
         _show_usage(explained)
+    show_subscription(data)
     if data.get("grant"):
         _show_grant(explained)
     if data.get("terms"):
@@ -428,6 +430,8 @@ def _show_grant(explained: Explained) -> None:
     show(f"in effect   {starts}; expires {ends}")
     if grant.get("recurrence"):
         show(f"comes again {recurrence_text(grant)}")
+    if grant.get("subscription"):
+        show(f"granted by  subscription {grant['subscription']}: it pays no fees and no debts")
     if grant.get("rolled"):
         show(f"rolled over what was left of {grant['rolled']}")
     show(f"pays for    {scope_text(grant.get('scope'))}")
@@ -464,7 +468,10 @@ def _show_correction(explained: Explained) -> None:
         show(f"reverses    entry {reverses['sequence']}, a {reverses['kind']}: {back}{last}")
     if void := data.get("void"):
         kept = "; what is left is kept to its end" if void.get("kept") else ""
-        lives = "it lives on with the rest" if void.get("part") else f"it comes no more{kept}"
+        whole = f"; a whole cycle of it is {void['whole']}" if void.get("whole") else ""
+        lives = (
+            f"it lives on with the rest{whole}" if void.get("part") else f"it comes no more{kept}"
+        )
         what = "taken from" if void.get("part") else "ended"
         show(f"{what:<12}grant {void['grant']}: {lives}")
         if void.get("refunded") is not None:

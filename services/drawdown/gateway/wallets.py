@@ -244,7 +244,7 @@ def add_wallet_doors(app: FastAPI, gateway: Gateway) -> None:
         responses={
             200: answered(
                 "Issued, now or with `duplicate` before",
-                _done("issue_statement", "2026-10", statement=1),
+                done("issue_statement", "2026-10", statement=1),
             ),
             **refused,
         },

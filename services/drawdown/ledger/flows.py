@@ -151,7 +151,16 @@ def _voided(account: Account, grants: Grants, sealed: Sealed) -> Effect:
         for grant in grants:
             if grant.terms.id == facts.grant:
                 over_ms = min(grant.terms.expires_ms, entry.at_ms)
-                grants = retermed(grants, facts.grant, next_ms=NEVER, expires_ms=over_ms)
+                recurrence = grant.terms.recurrence
+                if recurrence is not None:
+                    recurrence = replaced(recurrence, rollover=None)
+                grants = retermed(
+                    grants,
+                    facts.grant,
+                    next_ms=NEVER,
+                    expires_ms=over_ms,
+                    recurrence=recurrence,
+                )
     flows = replaced(account.flows, voided=account.flows.voided + entry.amount)
     return _without(account, sealed, flows=flows), grants
 

@@ -110,7 +110,9 @@ class Granting:
         for grant in self._grants():
             terms = grant.terms
             comes = terms.next_ms != NEVER and not terms.succeeded
-            if terms.expires_ms <= self._now.at_ms or self._plan_id(grant) in kept:
+            # Of a cycle that is over what is left lapses by itself, if it does not roll over.
+            over = terms.expires_ms <= self._now.at_ms and not (terms.succeeded and _rolls(grant))
+            if over or self._plan_id(grant) in kept:
                 if comes:
                     self._void(grant, 0, kept=True)
             elif not restarts or terms.current:
@@ -273,6 +275,11 @@ class Granting:
 
     def _plain(self, grant: PlanGrant, amount: int, starts_ms: int) -> GrantFacts:
         return self._facts_of(grant, self._root(grant), amount, starts_ms)
+
+
+def _rolls(grant: Grant) -> bool:
+    recurrence = grant.terms.recurrence
+    return recurrence is not None and recurrence.rollover is not None
 
 
 def _rollover(grant: PlanGrant) -> Rollover | None:
