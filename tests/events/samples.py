@@ -12,15 +12,19 @@ from pydantic import BaseModel
 from drawdown.events.commands import (
     Adjust,
     Authorize,
+    CancelSubscription,
     Capture,
+    ChangeSubscription,
     Convert,
     Extend,
     Grant,
     IssueStatement,
     Release,
+    ResumeSubscription,
     Reverse,
     SetState,
     SetTerms,
+    Subscribe,
     Void,
 )
 from drawdown.events.deadletters import DeadLetterHeaders, Redriven
@@ -31,10 +35,11 @@ from drawdown.events.pricebook import (
     AssetRecord,
     CommitRecord,
     MeterRecord,
+    PlanRecord,
     PriceBook,
     RateRecord,
 )
-from drawdown.events.rows import HoldRow, RunningRow, SeenRow, WalletRow
+from drawdown.events.rows import HoldRow, RunningRow, SeenRow, SubscriptionRow, WalletRow
 from drawdown.events.settings import ApiKey, CustomerToken
 from drawdown.events.usage import UsageEvent
 
@@ -85,6 +90,99 @@ IMAGE_RATE: Final = {
     "price": {"model": "per_unit", "quantity": "images", "price": "-12.5", "per": 1000},
 }
 METER: Final = {"id": "llm", "event_types": ["llm"], "fields": {"in": "input"}, "title": "calls"}
+PLAN: Final = {
+    "id": "team",
+    "title": "for teams",
+    "cycle": {"every": "month", "count": 1, "anchor": AT, "zone": "Europe/Berlin"},
+    "phases": [
+        {"id": "trial", "days": 14, "fees": [], "entitlements": [{"id": "sso", "value": False}]},
+        {"id": "intro", "cycles": 3, "grants": [], "terms": {"holds_max": 3}},
+        {"id": "paid"},
+    ],
+    "fees": [
+        {
+            "id": "base",
+            "title": "per seat",
+            "asset": "USD",
+            "amount": "19",
+            "when": "arrears",
+            "per": "seat",
+            "pay": "wallet",
+            "revenue": "grants",
+        }
+    ],
+    "grants": [
+        {
+            "id": "pool",
+            "asset": "USD",
+            "amount": "20",
+            "per": "seat",
+            "category": "included",
+            "priority": 5,
+            "schedule": {"every": "day"},
+            "mode": "reset",
+            "rollover": {"min": "1", "max": "5", "cycles": 1},
+            "scope": SCOPE,
+            "cost_basis": "0.5",
+            "kept": True,
+            "metadata": {"sku": "17"},
+        }
+    ],
+    "entitlements": [
+        {"id": "calls", "meter": "llm", "quantity": "input", "limit": "100.5", "per": "seat"},
+        {"id": "members", "title": "at most", "value": 25},
+    ],
+    "terms": {
+        "credit_limits": {"USD": "5"},
+        "thresholds": {"USD": ["5"]},
+        "capture_policy": "cap",
+        "outage": {"mode": "open", "amount": "5", "asset": "USD"},
+        "holds_max": 10,
+        "drawdown": "orb",
+    },
+    "seats_min": 2,
+    "seats_max": 50,
+    "proration": {
+        "start": "full",
+        "upgrade": "none",
+        "downgrade": "time",
+        "seats": "full",
+        "cancel": "time",
+    },
+    "grant_proration": {
+        "start": "time",
+        "upgrade": "none",
+        "downgrade": "full",
+        "seats_more": "time",
+        "seats_fewer": "full",
+    },
+}
+SUBSCRIPTION: Final = {
+    "id": "s1",
+    "plan": "team",
+    "phase": "paid",
+    "book": "v1",
+    "book_offset": 9,
+    "status": "active",
+    "seats": 5,
+    "change": "renew",
+    "begun_at": AT,
+    "starts_at": AT,
+    "ends_at": AT,
+    "basis_at": AT,
+    "since_at": AT,
+    "cycle": 2,
+    "anchor": AT,
+    "counted_from": AT,
+    "canceled": True,
+    "next": {"plan": "pro", "seats": 6},
+    "entitlements": [
+        {"id": "calls", "meter": "llm", "quantity": "input", "limit": "100.5"},
+        {"id": "sso", "value": True},
+        {"id": "members", "value": 25},
+        {"id": "help", "value": "by mail"},
+    ],
+}
 
 SAMPLES: Final[list[tuple[type[BaseModel], dict[str, Any]]]] = [
     (
@@ -201,6 +299,45 @@ SAMPLES: Final[list[tuple[type[BaseModel], dict[str, Any]]]] = [
     (SetState, {**COMMAND, "type": "set_state", "state": "suspended", "reason": "unpaid"}),
     (IssueStatement, {**COMMAND, "type": "issue_statement", "statement": SUMS, "reason": ""}),
     (
+        Subscribe,
+        {
+            **COMMAND,
+            "type": "subscribe",
+            "plan": "team",
+            "subscription_id": "s1",
+            "seats": 5,
+            "start_at": "2027-02-01T00:00:00Z",
+            "anchor": "2027-01-31T00:00:00Z",
+            "reason": "ordered",
+        },
+    ),
+    (
+        ChangeSubscription,
+        {
+            **COMMAND,
+            "type": "change_subscription",
+            "subscription_id": "s1",
+            "plan": "pro",
+            "seats": 6,
+            "when": "cycle_end",
+            "reason": "grows",
+        },
+    ),
+    (
+        CancelSubscription,
+        {
+            **COMMAND,
+            "type": "cancel_subscription",
+            "subscription_id": "s1",
+            "when": "now",
+            "reason": "moves",
+        },
+    ),
+    (
+        ResumeSubscription,
+        {**COMMAND, "type": "resume_subscription", "subscription_id": "s1", "reason": "stays"},
+    ),
+    (
         SetTerms,
         {
             **COMMAND,
@@ -215,6 +352,7 @@ SAMPLES: Final[list[tuple[type[BaseModel], dict[str, Any]]]] = [
         },
     ),
     (AssetRecord, {**UPLOAD, "record": "asset", "asset": {"code": "USD", "scale": 12}}),
+    (PlanRecord, {**UPLOAD, "record": "plan", "plan": PLAN}),
     (MeterRecord, {**UPLOAD, "record": "meter", "meter": METER}),
     (RateRecord, {**UPLOAD, "record": "rate", "side": "price", "rate": RATE}),
     (RateRecord, {**UPLOAD, "record": "rate", "side": "cost", "rate": IMAGE_RATE}),
@@ -439,6 +577,64 @@ SAMPLES: Final[list[tuple[type[BaseModel], dict[str, Any]]]] = [
             "shard": "0f",
             "keys": {"ab": {"amount": "0.99", "parts": [{"grant": "g1", "amount": "0.99"}]}},
             "sequence": 3,
+        },
+    ),
+    (
+        SubscriptionRow,
+        {
+            **SUBSCRIPTION,
+            "row": "subscription",
+            "customer": "ada",
+            "fees": [
+                {
+                    "fee": "base",
+                    "asset": "USD",
+                    "pay": "wallet",
+                    "amount": "95",
+                    "since_at": AT,
+                    "parts": [{"grant": "g1", "amount": "95", "revenue": "95"}],
+                }
+            ],
+            "used": {"calls": "1/3"},
+            "sequence": 3,
+        },
+    ),
+    (
+        Entry,
+        {
+            **ENVELOPE,
+            "type": "drawdown.entry.fee",
+            "digest": DIGEST,
+            "data": {
+                "sequence": 2,
+                "previous": DIGEST,
+                "cause": {"timer": "reset", "due_at": AT},
+                "subscription": SUBSCRIPTION,
+                "fee": {
+                    "subscription": "s1",
+                    "plan": "team",
+                    "book": "v1",
+                    "fee": "base",
+                    "when": "advance",
+                    "pay": "invoice",
+                    "asset": "USD",
+                    "amount": "-6.67",
+                    "price": "10",
+                    "seats": 5,
+                    "starts_at": AT,
+                    "ends_at": AT,
+                    "part": "2/3",
+                    "rounding": "half_even:2",
+                },
+                "counted": [
+                    {
+                        "subscription": "s1",
+                        "entitlement": "calls",
+                        "before": "1",
+                        "after": "3",
+                    }
+                ],
+            },
         },
     ),
     (

@@ -30,12 +30,20 @@ from drawdown.events.catalogue import (
     Topic,
 )
 from drawdown.events.codec import encode
-from drawdown.events.pricebook import Conversion, Meter, Rate
+from drawdown.events.pricebook import Conversion, Meter, Plan, Rate
 from drawdown.events.pricemodels import Outcome
 from drawdown.events.reasons import MEANINGS, Reason
 
 DOCUMENTS = schemas.documents()
 DAY_S = 86_400
+TEAM = {
+    "id": "team",
+    "cycle": {"every": "day"},
+    "fees": [{"id": "base", "asset": "USD", "amount": "19", "per": "seat"}],
+    "grants": [{"id": "pool", "asset": "USD", "amount": "5", "per": "seat"}],
+    "entitlements": [{"id": "tokens", "meter": "llm", "quantity": "input", "limit": "5000"}],
+    "terms": {"credit_limits": {"USD": "1"}},
+}
 
 
 def test_what_is_checked_in_is_what_would_be_generated() -> None:
@@ -132,6 +140,7 @@ def desk() -> Desk:
         meters=[*book().meters, Meter(id="fin", event_types=["fin"])],
         rates=[*book().rates, Rate(id="fin", meter="fin", asset="USD", price=outcome)],
         conversions=conversions,
+        plans=[Plan.model_validate(TEAM)],
     )
     desk.publish(version, moment(START_MS - DAY_S * 1000))
     desk.start()
@@ -220,6 +229,22 @@ def _correct(desk: Desk) -> None:
     desk.settle()
     desk.command("issue_statement", "max", statement=_nothing())
     desk.settle()
+    _subscribe(desk)
+
+
+def _subscribe(desk: Desk) -> None:
+    """The life of one who subscribes, grows, counts, and goes."""
+    desk.command("subscribe", "sue", plan="team", subscription_id="s1", seats=2)
+    desk.settle()
+    desk.use("sue", input=1_000)
+    desk.command("change_subscription", "sue", subscription_id="s1", seats=3)
+    desk.command("cancel_subscription", "sue", subscription_id="s1")
+    desk.command("resume_subscription", "sue", subscription_id="s1")
+    desk.settle()
+    desk.pass_time(DAY_S)
+    desk.settle()
+    desk.command("cancel_subscription", "sue", subscription_id="s1", when="now")
+    desk.settle()
 
 
 def _nothing() -> dict[str, Any]:
@@ -277,6 +302,8 @@ def test_the_desk_shows_every_kind_of_entry_decision_and_notice() -> None:
     assert set(desk().kinds("eve")) == {"grant", "terms", "debit", *about_holds}
     corrected = {"reversal", "adjust", "void", "convert", "state", "rollover", "statement"}
     assert set(desk().kinds("max")) == {"grant", "terms", "debit", "lapse", *corrected}
+    subscribed = {"subscription", "fee", "grant", "terms", "debit", "lapse", "void"}
+    assert set(desk().kinds("sue")) == subscribed
     assert set(desk().notices("ada")) == {
         "drawdown.usage.unpriced",
         "drawdown.balance.overdrawn",

@@ -17,15 +17,19 @@ from drawdown.events.catalogue import COMMANDS, DEAD_LETTERS, USAGE_EVENTS
 from drawdown.events.commands import (
     Adjust,
     Authorize,
+    CancelSubscription,
     Capture,
+    ChangeSubscription,
     Convert,
     Extend,
     Grant,
     IssueStatement,
     Release,
+    ResumeSubscription,
     Reverse,
     SetState,
     SetTerms,
+    Subscribe,
     Void,
 )
 from drawdown.events.pricebook import Meter, PerUnit, Rate
@@ -498,6 +502,7 @@ def _damaged(value: bytes, rolled: random.Random) -> bytes:
 SPOILED = {
     *(UsageEvent, Authorize, Capture, Release, Extend, Grant, SetTerms),
     *(Void, Adjust, Reverse, Convert, SetState, IssueStatement),
+    *(Subscribe, ChangeSubscription, CancelSubscription, ResumeSubscription),
 }
 
 

@@ -127,6 +127,9 @@ def test_the_events_in_the_examples_are_taken(gateway: Document) -> None:
         assert (len(taken), refused) == (1, [])
 
 
+SUBSCRIPTION = "/v1/customers/{customer}/subscriptions/{subscription}"
+
+
 @pytest.mark.parametrize(
     ("path", "method", "kind", "answer"),
     [
@@ -144,6 +147,10 @@ def test_the_events_in_the_examples_are_taken(gateway: Document) -> None:
         ("/v1/customers/{customer}/conversions", "post", "convert", "200"),
         ("/v1/customers/{customer}/state", "put", "set_state", "200"),
         ("/v1/customers/{customer}/statements", "post", "issue_statement", "200"),
+        ("/v1/customers/{customer}/subscriptions", "post", "subscribe", "201"),
+        (f"{SUBSCRIPTION}/change", "post", "change_subscription", "200"),
+        (f"{SUBSCRIPTION}/cancel", "post", "cancel_subscription", "200"),
+        (f"{SUBSCRIPTION}/resume", "post", "resume_subscription", "200"),
     ],
 )
 def test_the_commands_in_the_examples_are_commands(
@@ -154,6 +161,8 @@ def test_the_commands_in_the_examples_are_commands(
     filled_in = {"id": "1", "customer": "acme", "time": "2026-11-03T09:30:00Z"}
     if "{hold}" in path:
         filled_in["hold_id"] = "run-4711"
+    if "{subscription}" in path:
+        filled_in["subscription_id"] = "main"
     decode_command(encode({**filled_in, **body, "type": kind}))
     content = door["responses"][answer]["content"]["application/json"]
     assert content["schema"] == {"$ref": "#/components/schemas/Decision"}

@@ -55,25 +55,32 @@ class TooManyError(Exception):
 
 
 class Causes:
-    """Whether each input record caused no more than one change: a partition's records are decided
-    in order, so the offsets of an input grow along the journal."""
+    """Whether each input record was decided no more than once: a partition's records are decided
+    in order, so the offsets of an input grow along the journal. Of several entries that come of
+    one command, one has its id."""
 
     def __init__(self) -> None:
         self._last: dict[str, int] = {}
+        self._named: set[str] = set()
+        """Topics of whose last cause there was an entry with its id."""
 
     def next_offset(self, topic: str) -> int:
         """Behind the last cause of a topic."""
         return self._last.get(topic, -1) + 1
 
-    def wrong(self, topic: str, offset: int) -> str | None:
-        """What is wrong with the next cause, in words."""
+    def wrong(self, topic: str, offset: int, *, named: bool = True) -> str | None:
+        """What is wrong with the next cause, in words; `named` where the entry has its id."""
         last = self._last.get(topic, -1)
         if offset > last:
             self._last[topic] = offset
-            return None
-        if offset == last:
+            self._named.discard(topic)
+        elif offset < last:
+            return f"{topic} record {offset} caused it, after record {last} was decided"
+        elif named and topic in self._named:
             return f"{topic} record {offset} caused another entry before"
-        return f"{topic} record {offset} caused it, after record {last} was decided"
+        if named:
+            self._named.add(topic)
+        return None
 
 
 def unreadable(value: bytes, error: RecordError) -> str:
@@ -156,9 +163,9 @@ class Rebuilt:
             self.breaks(message, customer, "entry", f"it is of {entry.customer!r}: a wrong key")
             return
         cause = entry.origin
-        second = entry.kind == "convert" and entry.id is not None  # of two entries of one cause
-        if cause.topic is not None and not second and not of_another_cluster(message):
-            wrong = self._causes.wrong(cause.topic, cause.offset)
+        if cause.topic is not None and not of_another_cluster(message):
+            named = entry.id is not None
+            wrong = self._causes.wrong(cause.topic, cause.offset, named=named)
             if wrong is not None:
                 self._add(message, customer, "cause", wrong)
         before = None if self._folded is None else self.view.row(customer)
