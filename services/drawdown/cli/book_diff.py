@@ -10,7 +10,8 @@ import msgspec
 
 from drawdown.cli.published import price_text
 from drawdown.cli.render import pairs, show
-from drawdown.events.pricebook import Asset, Conversion, Meter, Rate
+from drawdown.events.codec import encode
+from drawdown.events.pricebook import Asset, Conversion, Meter, Plan, Rate
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Side:
     meters: Sequence[Meter]
     rates: Sequence[Rate]
     costs: Sequence[Rate]
+    plans: Sequence[Plan]
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ def changes(old: Side, new: Side) -> list[Change]:
     found += _items("meter", old.meters, new.meters, lambda meter: meter.id, _plain)
     found += _items("rate", old.rates, new.rates, lambda rate: rate.id, _rate)
     found += _items("cost", old.costs, new.costs, lambda rate: rate.id, _rate)
+    found += _items("plan", old.plans, new.plans, lambda plan: plan.id, _json)
     return found
 
 
@@ -89,6 +92,10 @@ def _rate(rate: Rate) -> str:
 def _plain(value: Any) -> str:
     content = msgspec.to_builtins(value)
     return pairs(content) if isinstance(content, dict) else str(content)
+
+
+def _json(value: Any) -> str:
+    return encode(value).decode()
 
 
 COLORS = {"+": "green", "-": "red", "~": "yellow"}

@@ -214,6 +214,7 @@ def _side(name: str) -> tuple[Side, Book]:
             content.meters,
             content.rates,
             content.costs,
+            content.plans,
         )
         return side, compiled
     if path.suffix in (".yaml", ".yml", ".json"):
@@ -235,6 +236,7 @@ def _side(name: str) -> tuple[Side, Book]:
         found.meters,
         found.prices,
         found.costs,
+        found.plans,
     )
     return side, found.book
 
@@ -339,7 +341,8 @@ def _publish(
 
 
 def _counts(book: PriceBook) -> dict[str, int]:
-    return {"meters": len(book.meters), "rates": len(book.rates), "costs": len(book.costs)}
+    counts = {"meters": len(book.meters), "rates": len(book.rates), "costs": len(book.costs)}
+    return {**counts, "plans": len(book.plans)} if book.plans else counts
 
 
 def _counted(book: PriceBook) -> str:

@@ -10,7 +10,7 @@ import msgspec
 from drawdown.cli.render import pairs, show, show_json, show_table, time_text
 from drawdown.events.base import EPOCH, milliseconds, timestamp_text
 from drawdown.events.codec import kind_of
-from drawdown.events.pricebook import PerUnit, Rate, TokenMap
+from drawdown.events.pricebook import PerUnit, Plan, Rate, TokenMap
 from drawdown.events.pricemodels import Credits
 from drawdown.settlement.books import BookReader, Content
 
@@ -83,6 +83,21 @@ def show_version(content: Content) -> None:
             show_table((title, "meter", "matches", "price"), map(_rate_row, rates[:RATES_SHOWN]))
         if len(rates) > RATES_SHOWN:
             show(f"and {len(rates) - RATES_SHOWN} more: see --json")
+    if content.plans:
+        show()
+        show_table(("plan", "cycle", "phases", "fees", "grants"), map(_plan_row, content.plans))
+
+
+def _plan_row(plan: Plan) -> tuple[str, str, str, str, str]:
+    cycle = plan.cycle
+    every = cycle.every if cycle.count == 1 else f"{cycle.count} {cycle.every}s"
+    fees = [
+        f"{fee.amount} {fee.asset} a {fee.per}{' in arrears' if fee.when == 'arrears' else ''}"
+        for fee in plan.fees
+    ]
+    grants = [f"{grant.amount} {grant.asset} a {grant.per}" for grant in plan.grants]
+    phases = " then ".join(phase.id for phase in plan.phases) or "-"
+    return plan.id, every, phases, ", ".join(fees) or "-", ", ".join(grants) or "-"
 
 
 def _rate_row(rate: Rate) -> tuple[str, str, str, str]:
@@ -147,6 +162,7 @@ def book_document(content: Content) -> dict[str, Any]:
         "rates": content.prices,
         "costs": content.costs,
         "thresholds": commit.thresholds,
+        "plans": content.plans,
     }
     return cast(dict[str, Any], _plain(document))
 
