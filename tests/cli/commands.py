@@ -48,6 +48,15 @@ costs:
     match: {model: gpt-5}
     asset: USD
     price: {model: token_map, per: 1000000, prices: {input: 1, cached_input: 0.1, output: 8}}
+plans:
+  - id: team
+    fees:
+      - {id: seats, asset: USD, amount: 19, per: seat}
+    grants:
+      - {id: pool, asset: credit, amount: 1900, per: seat}
+    entitlements:
+      - {id: sso}
+      - {id: replies, meter: responses, limit: 10}
 """
 """gpt-5 as in the domain's eighth example, a price without end, and credits."""
 
