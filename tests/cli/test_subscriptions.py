@@ -22,9 +22,13 @@ def test_a_subscription_is_run_from_the_command_line(stack: Drawdown) -> None:
     assert "to be invoiced" in stack.ok("wallet", "subs").out
 
     shown = stack.ok("subscription", "show", "subs").out
-    assert next(
-        line.split()[:5] for line in shown.splitlines() if line.startswith("main")
-    ) == ["main", "team", "plan", "5", "active"]
+    assert next(line.split()[:5] for line in shown.splitlines() if line.startswith("main")) == [
+        "main",
+        "team",
+        "plan",
+        "5",
+        "active",
+    ]
     found = stack.ok("subscription", "show", "subs", "--json").json
     assert [each["id"] for each in found["entitlements"]] == ["sso", "replies"]
 

@@ -131,6 +131,15 @@ def test_the_revenue_of_a_fee_that_pays_for_grants_is_recognized_as_they_are_spe
     assert books.wallet("ada")["breakage"] == "15"
 
 
+def test_an_invoiced_fee_is_paid_in_and_revenue_of_its_statement() -> None:
+    fees_ = [{"id": "base", "asset": "USD", "amount": 49}]
+    books = ledger({"id": "pro", "fees": fees_, "grants": [grant("included", 10)]})
+    books.subscribe("ada", "pro")
+    books.advance("2027-02-01T00:00:00Z")
+    revenue = books.statement("ada", month="2027-01")["revenue"]
+    assert revenue == {"paid_in": "49", "recognized": "49", "margin": "49"}
+
+
 # 14: credits of one's own, and pooled by seat
 
 

@@ -341,6 +341,8 @@ class _Money:
         paid_in = refunded = 0
         if entry.grant is not None and entry.kind in ("grant", "adjust"):
             paid_in = amount_of(entry.grant.paid)
+        elif entry.kind == "fee":
+            paid_in = entry.revenue  # invoiced, and earned at once
         void = entry.rare.void
         if void is not None and void.refunded is not None:
             refunded = amount_of(void.refunded)
