@@ -62,12 +62,20 @@ class Apart:
         }
         return Service("settlement", self.folder, free_ports(1)[0], env)
 
-    def grant(self, who: str, id: str, amount: str, expires_at: datetime | None) -> None:
+    def grant(
+        self,
+        who: str,
+        id: str,
+        amount: str,
+        expires_at: datetime | None,
+        at: datetime | None = None,
+    ) -> None:
+        """`at` is the time its producer gives it, now unless said otherwise."""
         content = {
             "type": "grant",
             "id": id,
             "customer": who,
-            "time": _text(datetime.now(UTC)),
+            "time": _text(at or datetime.now(UTC)),
             "asset": "USD",
             "amount": amount,
             **({"expires_at": _text(expires_at)} if expires_at else {}),
@@ -198,7 +206,8 @@ class ClockShifted(Fault):
         _shift(kafka, -BEHIND)
         served.until(served.ready, "not ready with the clock behind")
         told = served.log().count(STAND_STILL)
-        apart.grant("ada", "brief", "1", datetime.now(UTC) + timedelta(seconds=2))
+        now = datetime.now(UTC)
+        apart.grant("ada", "brief", "1", now + timedelta(seconds=2), now - BEHIND)
         apart.use("ada", "behind", datetime.now(UTC) - BEHIND)
         served.until(lambda: apart.booked("behind"), "nothing is booked with the clock behind")
         served.until(

@@ -109,8 +109,8 @@ def long(chance: Random, disk: Tmpfs | None) -> list[Fault]:
     chance.shuffle(faults)
     return [
         Races(chance, RACE_ROUNDS, 0.9),
-        Storm(chance, 305),
         BrokerAway(chance, 302, meanwhile=[ClockShifted(chance)]),
+        Storm(chance, 305),
         *faults,
         Compacted(chance),
     ]

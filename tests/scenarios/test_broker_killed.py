@@ -65,7 +65,7 @@ def test_restarted_while_nothing_was_to_be_decided(broker: LocalKafka, tmp_path:
         world.flow(per_second=100)
         until(lambda: world.debited() > 20, what="no load")
         world.dry()
-        world.decided()
+        until(world._taken, what="not at rest")
         broker.broker(1).restart()
         for _ in range(20):
             world._send(USAGE_EVENTS, *load.event(_now()))

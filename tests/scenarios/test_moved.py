@@ -20,7 +20,7 @@ from drawdown.events.catalogue import (
     Environment,
     Topic,
 )
-from drawdown.settlement import backup
+from drawdown.settlement import backup, restoring
 from drawdown.settlement.backup import BackupError
 from drawdown.stream.kafka import KafkaCluster
 from drawdown.stream.partition_log import Ends, PartitionLog
@@ -87,8 +87,11 @@ def test_moved_with_a_backlog_and_everything_sent_again(broker: LocalKafka, tmp_
         cluster = KafkaCluster(other.bootstrap)
         topics.create(cluster.admin(), environment, PARTITIONS)
         backup.restore(cluster, environment, url, told=no_word)
-        for topic in (BALANCE_CHANGES, BALANCES, PRICE_BOOK, SETTINGS):
+        for topic in (BALANCE_CHANGES, BALANCES, PRICE_BOOK):
             assert records(other, environment, topic) == records(broker, old.environment, topic)
+        (settings,) = records(other, environment, SETTINGS)
+        assert [settings[1:-1]] == records(broker, old.environment, SETTINGS)
+        assert [settings[0][0], settings[-1]] == [restoring.KEY, (restoring.KEY, None)]
         with pytest.raises(BackupError, match=r"is not empty .* nothing was written"):
             backup.restore(cluster, environment, url, told=no_word)
 
