@@ -207,7 +207,7 @@ class ClockShifted(Fault):
         served.until(served.ready, "not ready with the clock behind")
         told = served.log().count(STAND_STILL)
         now = datetime.now(UTC)
-        apart.grant("ada", "brief", "1", now + timedelta(seconds=2), now - BEHIND)
+        apart.grant("ada", "brief", "5", now + timedelta(seconds=2), now - BEHIND)
         apart.use("ada", "behind", datetime.now(UTC) - BEHIND)
         served.until(lambda: apart.booked("behind"), "nothing is booked with the clock behind")
         served.until(

@@ -202,7 +202,7 @@ class Worker:
             config.identities_ms,
             crash,
         )
-        self._watchdog = Watchdog(cluster, layout, self._metrics)
+        self._watchdog = Watchdog(cluster, layout, self._metrics, self._broker_answers)
         self._lease.join()
 
     # --- ownership -----------------------------------------------------------------------------
@@ -217,6 +217,14 @@ class Worker:
             self._gained,
             self._lost,
         )
+
+    def _broker_answers(self) -> bool:
+        """Whether anybody is there. Blocks up to 1 s."""
+        try:
+            self._recoveries.high_watermark(self._layout.journal, 0, 1.0)
+        except KafkaException:
+            return False
+        return True
 
     def _put_out(self, turn: _Turn, cause: KafkaError) -> None:
         """The group has somebody else under our name. That may be ourselves: a member that comes
