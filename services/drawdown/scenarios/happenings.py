@@ -28,14 +28,18 @@ from drawdown.events.codec import encode
 from drawdown.events.commands import (
     Adjust,
     Authorize,
+    CancelSubscription,
     Capture,
+    ChangeSubscription,
     Command,
     Convert,
     Extend,
     Grant,
     Release,
+    ResumeSubscription,
     SetState,
     SetTerms,
+    Subscribe,
     Void,
 )
 from drawdown.events.usage import EventType
@@ -158,6 +162,10 @@ KINDS: Final[Mapping[str, Kind]] = {
     "convert": command(Convert),
     "terms": command(SetTerms),
     "state": command(SetState),
+    "subscribe": command(Subscribe),
+    "change_subscription": command(ChangeSubscription),
+    "cancel_subscription": command(CancelSubscription),
+    "resume_subscription": command(ResumeSubscription),
     "publish": Kind(Publish, None),
 }
 """The kinds by the name a file gives them."""

@@ -44,7 +44,7 @@ START: Final = moment(1_800_000_000_000)
 TIMES_MAX: Final = 100_000
 SCENARIO_TEXTS: Final = TEXTS | {"cost_basis", "credit_limits"}
 """Fields below which a number is exact decimal text."""
-BY_ID: Final = {"assets": "code", "meters": "id", "rates": "id", "costs": "id"}
+BY_ID: Final = {"assets": "code", "meters": "id", "rates": "id", "costs": "id", "plans": "id"}
 """Lists of a price book, and what tells their items apart."""
 
 
