@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-
 from drawdown.cli.book_file import BookFileError, located, read_book
+
 from drawdown.ledger.book import Book, BookError
 from drawdown.settlement.books import read_books
 from drawdown.settlement.publish import records_of
