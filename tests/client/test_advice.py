@@ -88,7 +88,7 @@ def test_what_such_a_run_used_is_reported_as_an_event(log: Log) -> None:
 
     def gateway(request: httpx.Request) -> httpx.Response:
         asked.append((request.url.path, json.loads(request.content)))
-        outcome = {"index": 0, "id": "r/capture", "decision": None}
+        outcome = {"index": 0, "id": "r/capture-0", "decision": None}
         return httpx.Response(200, json={"accepted": 1, "rejected": [], "outcomes": [outcome]})
 
     with (
@@ -99,7 +99,7 @@ def test_what_such_a_run_used_is_reported_as_an_event(log: Log) -> None:
         run.used(output=5)
     ((path, events),) = asked
     assert path == "/v1/events"
-    assert [(event["id"], event["data"]) for event in events] == [("r/capture", {"output": "5"})]
+    assert [(event["id"], event["data"]) for event in events] == [("r/capture-0", {"output": "5"})]
 
 
 def test_asyncio_asks_it_too(log: Log) -> None:
