@@ -10,6 +10,7 @@ BENCHMARKS = {
     "throughput": "usage events per second of one settlement process, lag, memory",
     "authorize": "milliseconds to a durable allow with a hold, over Kafka and through the gateway",
     "midnight": "milliseconds to an allow while a million grants reset at one instant",
+    "limits": "microseconds and lag of a replica of balances, and what it takes of memory",
     "recovery": "seconds from a kill, a restart or an empty store to the next decision",
     "replay": "entries a second of one process: rebuilding rows, and deciding everything again",
     "ledger": "microseconds per decision, pure, without Kafka",

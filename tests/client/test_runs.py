@@ -112,7 +112,7 @@ def test_usage_of_a_run_that_outlived_its_hold_is_booked(live: Live, client: Cli
 
 def test_a_check_holds_nothing_and_its_usage_is_an_event(live: Live, client: Client) -> None:
     customer = funded(live)
-    with client.authorize(customer, "responses", estimate={"responses": 5}, hold=False) as run:
+    with client.authorize(customer, "responses", estimate={"responses": 5}, require="check") as run:
         settled(live, customer, "120")
         run.used(responses=1)
     settled(live, customer, "108")

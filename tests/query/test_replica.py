@@ -3,6 +3,7 @@ says that it has what it has not."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -10,10 +11,14 @@ from pathlib import Path
 
 import pytest
 from confluent_kafka import KafkaException
-from tests.web.live import Live, until
+from tests.web.live import LIMIT_S, Live, until
 
 from drawdown.events.catalogue import BALANCES, Environment
-from drawdown.query.replica import META, Entries, Follower, Replica, RocksTable
+from drawdown.query.entries import Entries
+from drawdown.query.errors import BehindError
+from drawdown.query.follower import META, Follower, Taken
+from drawdown.query.replica import KINDS, Replica
+from drawdown.query.tables import RocksTable
 
 pytestmark = pytest.mark.kafka
 
@@ -21,13 +26,8 @@ pytestmark = pytest.mark.kafka
 @contextmanager
 def replica(live: Live, directory: Path) -> Iterator[Replica]:
     """A replica of its own, read to the end."""
-    copy = Replica(live.cluster, live.environment, directory)
-    copy.start()
-    try:
-        until(copy.caught_up)
+    with Replica(live.cluster, live.environment, directory, keep=KINDS) as copy:
         yield copy
-    finally:
-        copy.stop()
 
 
 @contextmanager
@@ -42,11 +42,12 @@ def table(live: Live, directory: Path) -> Iterator[RocksTable]:
 
 @contextmanager
 def follower(live: Live, copy: RocksTable, seen: Callable[[bytes], None]) -> Iterator[Follower]:
-    def keyed(key: bytes, _: bytes | None) -> bytes:
+    def take(key: bytes, value: bytes | None) -> Taken:
         seen(key)
-        return key
+        return key, value
 
-    follows = Follower(live.cluster, live.environment.topic(BALANCES), copy, keyed)
+    follows = Follower(live.cluster, live.environment.topic(BALANCES), copy, take)
+    follows.open()
     follows.start()
     try:
         yield follows
@@ -128,6 +129,33 @@ def test_an_answer_is_as_old_as_the_last_word_of_the_broker(live: Live, tmp_path
 def test_a_topic_that_is_not_there_says_so(live: Live, tmp_path: Path) -> None:
     with pytest.raises(KafkaException, match=r"(?i)unknown topic"):
         Replica(live.cluster, Environment("nowhere"), tmp_path).start()
+
+
+def test_a_service_embeds_it_and_reads_its_own_debit(live: Live) -> None:
+    customer = live.customer()
+    live.grant(customer, "credit", "480")
+    with Replica(live.cluster, live.environment, max_staleness_ms=20_000) as embedded:
+        event = live.event(customer)
+        answer = live.gateway.post("/v1/events", params={"wait": "decided"}, json=event)
+        sequence = answer.json()["outcomes"][0]["decision"]["sequence"]
+        balance = embedded.wait(customer, sequence, LIMIT_S)
+        assert (balance.sequence, balance.available("credit")) == (2, "468")
+        assert balance.recorded_at_ms is not None
+        assert embedded.balance("nobody") is None
+
+
+def test_asyncio_embeds_it_too(live: Live) -> None:
+    customer = live.customer()
+
+    async def main() -> None:
+        async with Replica(live.cluster, live.environment) as embedded:
+            waiting = asyncio.create_task(embedded.wait_async(customer, 1, LIMIT_S))
+            await asyncio.to_thread(live.grant, customer, "credit", "480")
+            assert (await waiting).available("credit") == "480"
+            with pytest.raises(BehindError):
+                await embedded.wait_async(customer, 2, timeout_s=0)
+
+    asyncio.run(main())
 
 
 def test_entries_can_be_asked_for_one_by_one(live: Live, tmp_path: Path) -> None:

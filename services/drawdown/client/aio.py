@@ -11,15 +11,17 @@ from typing import Any, Self
 import httpx
 
 from drawdown.client import questions
+from drawdown.client.advice import Balances
 from drawdown.client.errors import Denied, DrawdownError, HoldGoneError, RefusedError
 from drawdown.client.patience import Patience
-from drawdown.client.questions import Amount, Number, Quantities, Question
+from drawdown.client.questions import Amount, Number, Quantities, Question, Require
 from drawdown.client.reports import Report, report_in
 from drawdown.client.shared import (
     CONNECTIONS,
     JSON,
     PATIENCE_S,
     TIMEOUT_S,
+    advice_of,
     decision_in,
     options,
     story_of,
@@ -40,6 +42,7 @@ class AsyncClient:
         key: str,
         *,
         query_url: str | None = None,
+        replica: Balances | None = None,
         timeout_s: float = TIMEOUT_S,
         patience_s: float = PATIENCE_S,
         connections: int = CONNECTIONS,
@@ -48,6 +51,7 @@ class AsyncClient:
         self._url = url.rstrip("/")
         self._query_url = None if query_url is None else query_url.rstrip("/")
         self._patience_s = patience_s
+        self._replica = replica
         self._ending: set[asyncio.Task[None]] = set()
         self._http = httpx.AsyncClient(**options(key, url, timeout_s, connections, transport))
 
@@ -82,23 +86,29 @@ class AsyncClient:
         *,
         dimensions: Mapping[str, str] | None = None,
         estimate: Quantities | Amount | None = None,
-        hold: bool = True,
+        require: Require = "hold",
         id: str | None = None,
         expires_in_s: int | None = None,
         max_usage_lag_ms: int | None = None,
     ) -> AsyncRun:
         """A run, to be used in a `with`: entering asks, and raises Denied where it may not run.
 
-        With `hold` the estimate's price is set aside until it is captured or released; it lapses
-        after `expires_in_s` (900). `id` names this run and no other: asked again, also by another
-        process, it is the same hold. Without one it is made up.
+        With `require` hold the estimate's price is set aside until it is captured or released; it
+        lapses after `expires_in_s` (900). `id` names this run and no other: asked again, also by
+        another process, it is the same hold. Without one it is made up. A check holds nothing.
+
+        With `require` advisory the client's `replica` answers, in microseconds, and the gateway is
+        not asked: the decision says `advisory` and how old it may be (`stale_ms`). It is no
+        promise, others may be told the same of the same money, and the estimate must be an Amount,
+        or nothing to ask whether anything is left. Raises UnavailableError where the replica is
+        older than it may be.
         """
         story = story_of(
             customer,
             meter,
             dimensions,
             estimate,
-            hold=hold,
+            require=require,
             id=id,
             expires_in_s=expires_in_s,
             max_usage_lag_ms=max_usage_lag_ms,
@@ -143,6 +153,12 @@ class AsyncClient:
             raise ValueError("give the client a query_url: wallets are read there")
         return wallet_in(await self.ask(questions.wallet(customer), self._query_url))
 
+    async def decided(self, story: Story) -> Decision:
+        """What is decided about a run. Raises RefusedError, UnavailableError."""
+        if story.advisory:
+            return advice_of(self._replica, story)
+        return decode_decision(await self.ask(story.question))
+
     async def ask(self, question: Question, url: str | None = None) -> bytes:
         """The answer, asked for as often as there is patience.
 
@@ -177,12 +193,12 @@ class AsyncRun:
 
     async def __aenter__(self) -> Self:
         try:
-            answer = await self._client.ask(self._story.question)
+            decision = await self._client.decided(self._story)
         except asyncio.CancelledError:
             if self._story.hold:
                 self._client.later(self._give_back())
             raise
-        self.decision = self._story.begin(answer)
+        self.decision = self._story.begin(decision)
         return self
 
     async def _give_back(self) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, Literal, get_args
 from urllib.parse import quote
 
 from drawdown.events.base import timestamp_text
@@ -22,6 +22,8 @@ EVENTS: Final = "/v1/events"
 SOURCE: Final = "drawdown.client"
 """Of usage events that do not name theirs."""
 
+Require = Literal["hold", "check", "advisory"]
+REQUIRES: Final[tuple[str, ...]] = get_args(Require)
 Number = int | Decimal | str
 Quantities = Mapping[str, Number]
 

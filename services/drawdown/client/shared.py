@@ -11,7 +11,8 @@ import httpx
 import msgspec
 
 from drawdown.client import questions
-from drawdown.client.questions import Amount, Quantities, Question
+from drawdown.client.advice import Balances, advise
+from drawdown.client.questions import Amount, Quantities, Question, Require
 from drawdown.client.reports import report_in
 from drawdown.client.story import Story
 from drawdown.events.codec import decode_decision, decode_wallet
@@ -66,7 +67,7 @@ def story_of(
     dimensions: Mapping[str, str] | None,
     estimate: Quantities | Amount | None,
     *,
-    hold: bool,
+    require: Require,
     id: str | None,
     expires_in_s: int | None,
     max_usage_lag_ms: int | None,
@@ -82,10 +83,17 @@ def story_of(
         meter,
         dimensions or {},
         estimate,
-        hold=hold,
+        require=require,
         id=str(uuid.uuid4()) if id is None else id,
         terms=terms,
     )
+
+
+def advice_of(replica: Balances | None, story: Story) -> Decision:
+    """What the replica says of a run. Raises UnavailableError, and ValueError where none is."""
+    if replica is None:
+        raise ValueError("give the client a replica: require: advisory asks it and not the gateway")
+    return advise(replica, story.customer, story.worth, story.id)
 
 
 def decision_in(question: Question, body: bytes) -> Decision | None:

@@ -2,7 +2,8 @@
 
 A run that was held is captured or released exactly once. Usage whose hold is gone when it is to be
 captured - it took longer than the hold lived - is reported as a usage event instead: what happened
-is booked. So is the usage of a run that was let through in an outage, which has no hold.
+is booked. So is the usage of a run that was let through in an outage, or asked a replica only: it
+has no hold.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ from decimal import Decimal
 from typing import Any, Final
 
 from drawdown.client import questions
+from drawdown.client.advice import worth
 from drawdown.client.errors import Denied
-from drawdown.client.questions import Amount, Number, Quantities, Question
-from drawdown.events.codec import decode_decision
+from drawdown.client.questions import Amount, Number, Quantities, Question, Require
 from drawdown.events.decisions import Decision
 from drawdown.events.reasons import Reason
 
@@ -32,22 +33,29 @@ class Story:
         dimensions: Mapping[str, str],
         estimate: Quantities | Amount | None,
         *,
-        hold: bool,
+        require: Require,
         id: str,
         terms: Mapping[str, Any],
     ) -> None:
+        if require not in questions.REQUIRES:
+            raise ValueError(f"require: {require!r}: use one of {', '.join(questions.REQUIRES)}")
         if not 0 < len(id) <= ID_MAX:
             raise ValueError(f"id: 1 to {ID_MAX} characters")
         self.id = id
         self.customer = customer
-        self.hold = hold
+        self.hold = require == "hold"
+        self.advisory = require == "advisory"
+        """Whether a replica is asked and not the gateway."""
+        if self.advisory and terms:
+            raise ValueError(f"{sorted(terms)[0]}: not for require: advisory, it holds nothing")
+        self.worth = worth(estimate) if self.advisory else None
         self.question = questions.authorize(
             customer,
             meter,
             id=id,
             dimensions=dimensions,
             estimate=estimate,
-            **({"require": "hold"} if hold else {}),
+            **({"require": "hold"} if self.hold else {}),
             **terms,
         )
         self.ended = False
@@ -60,9 +68,8 @@ class Story:
         self._parts = 0
         self._extensions = 0
 
-    def begin(self, answer: bytes) -> Decision:
+    def begin(self, decision: Decision) -> Decision:
         """Take the authorization's answer. Raises Denied."""
-        decision = decode_decision(answer)
         if not decision.allowed:
             self.ended = True
             raise Denied(decision)

@@ -10,15 +10,17 @@ from typing import Any, Self
 import httpx
 
 from drawdown.client import questions
+from drawdown.client.advice import Balances
 from drawdown.client.errors import Denied, DrawdownError, HoldGoneError, RefusedError
 from drawdown.client.patience import Patience
-from drawdown.client.questions import Amount, Number, Quantities, Question
+from drawdown.client.questions import Amount, Number, Quantities, Question, Require
 from drawdown.client.reports import Report, report_in
 from drawdown.client.shared import (
     CONNECTIONS,
     JSON,
     PATIENCE_S,
     TIMEOUT_S,
+    advice_of,
     decision_in,
     options,
     story_of,
@@ -34,8 +36,9 @@ class Client:
     """A gateway, and where it is given the query service. Threads may share it; use it in a `with`,
     or `close` it.
 
-    `timeout_s` is how long a decision is waited for at a time (30 at most), `patience_s` how long a
-    question is repeated in all where there is no answer.
+    `replica` is a `drawdown.query.Replica`, which advisory questions are asked of; whoever started
+    it stops it. `timeout_s` is how long a decision is waited for at a time (30 at most),
+    `patience_s` how long a question is repeated in all where there is no answer.
     """
 
     def __init__(
@@ -44,6 +47,7 @@ class Client:
         key: str,
         *,
         query_url: str | None = None,
+        replica: Balances | None = None,
         timeout_s: float = TIMEOUT_S,
         patience_s: float = PATIENCE_S,
         connections: int = CONNECTIONS,
@@ -52,6 +56,7 @@ class Client:
         self._url = url.rstrip("/")
         self._query_url = None if query_url is None else query_url.rstrip("/")
         self._patience_s = patience_s
+        self._replica = replica
         self._http = httpx.Client(**options(key, url, timeout_s, connections, transport))
 
     def __enter__(self) -> Self:
@@ -70,23 +75,29 @@ class Client:
         *,
         dimensions: Mapping[str, str] | None = None,
         estimate: Quantities | Amount | None = None,
-        hold: bool = True,
+        require: Require = "hold",
         id: str | None = None,
         expires_in_s: int | None = None,
         max_usage_lag_ms: int | None = None,
     ) -> Run:
         """A run, to be used in a `with`: entering asks, and raises Denied where it may not run.
 
-        With `hold` the estimate's price is set aside until it is captured or released; it lapses
-        after `expires_in_s` (900). `id` names this run and no other: asked again, also by another
-        process, it is the same hold. Without one it is made up.
+        With `require` hold the estimate's price is set aside until it is captured or released; it
+        lapses after `expires_in_s` (900). `id` names this run and no other: asked again, also by
+        another process, it is the same hold. Without one it is made up. A check holds nothing.
+
+        With `require` advisory the client's `replica` answers, in microseconds, and the gateway is
+        not asked: the decision says `advisory` and how old it may be (`stale_ms`). It is no
+        promise, others may be told the same of the same money, and the estimate must be an Amount,
+        or nothing to ask whether anything is left. Raises UnavailableError where the replica is
+        older than it may be.
         """
         story = story_of(
             customer,
             meter,
             dimensions,
             estimate,
-            hold=hold,
+            require=require,
             id=id,
             expires_in_s=expires_in_s,
             max_usage_lag_ms=max_usage_lag_ms,
@@ -131,6 +142,12 @@ class Client:
             raise ValueError("give the client a query_url: wallets are read there")
         return wallet_in(self.ask(questions.wallet(customer), self._query_url))
 
+    def decided(self, story: Story) -> Decision:
+        """What is decided about a run. Raises RefusedError, UnavailableError."""
+        if story.advisory:
+            return advice_of(self._replica, story)
+        return decode_decision(self.ask(story.question))
+
     def ask(self, question: Question, url: str | None = None) -> bytes:
         """The answer, asked for as often as there is patience.
 
@@ -168,7 +185,7 @@ class Run:
         """What was decided, once the run is entered."""
 
     def __enter__(self) -> Self:
-        self.decision = self._story.begin(self._client.ask(self._story.question))
+        self.decision = self._story.begin(self._client.decided(self._story))
         return self
 
     def used(self, **quantities: Number) -> None:

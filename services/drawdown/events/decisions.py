@@ -83,5 +83,13 @@ class Decision(Record):
         default=None, description="Age of the oldest such usage as far as known; 0 where none stood"
     )
     subscription: SubscriptionFacts | None = Field(default=None, description="As it is after it")
+    advisory: bool = Field(
+        default=False,
+        description="Said by a replica beside the caller and not by settlement: nothing is held,"
+        " and it is no promise. Never on a topic",
+    )
+    stale_ms: Count | None = Field(
+        default=None, description="Of an advisory one: how old what was read may be"
+    )
     duplicate: bool = Field(default=False, description="Decided before; this is that result")
     statement: Count | None = Field(default=None, description="Number it was issued under")

@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 
 from drawdown.events.base import PRINTABLE, Timestamp, moment, timestamp_text
 from drawdown.events.codec import encode
-from drawdown.query.replica import Position
+from drawdown.query.follower import Position
 
 HEADERS: Final = {
     # A browser with a page's cookie may ask here: nothing is to keep the answer, or to read it as

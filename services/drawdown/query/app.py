@@ -27,7 +27,8 @@ from drawdown.events.entitled import EntitlementState, entitlements_of
 from drawdown.events.entries import Entry
 from drawdown.events.rows import AccountRow, GrantRow, HoldRow, SubscriptionRow, WalletRow
 from drawdown.query.answers import HEADERS, Customer, Where, json_of, where
-from drawdown.query.replica import Entries, Replica
+from drawdown.query.entries import Entries
+from drawdown.query.replica import KINDS, Replica, wake
 from drawdown.query.statements import add_statement_door
 from drawdown.stream.ports import Cluster
 from drawdown.web.app import caller_of, make_app
@@ -129,7 +130,7 @@ class Query:
 
     def __init__(self, cluster: Cluster, environment: Environment, directory: Path) -> None:
         self.settings = Settings(cluster, environment)
-        self.replica = Replica(cluster, environment, directory)
+        self.replica = Replica(cluster, environment, directory, keep=KINDS)
         self.entries = Entries(cluster, environment, directory)
 
     @asynccontextmanager
@@ -332,7 +333,7 @@ async def _changes(
     keeps the line open and says that silence is no change. Ends when no longer `allowed`."""
     loop = asyncio.get_running_loop()
     changed = asyncio.Event()
-    end = query.replica.listen(customer, lambda: _wake(loop, changed))
+    end = query.replica.listen(customer, lambda: wake(loop, changed))
     told: bytes | None = None
     try:
         yield b"retry: %d\n\n" % RETRY_MS
@@ -367,10 +368,6 @@ def _still_may_read(request: Request, customer: str) -> bool:
     except ProblemError:
         return False
     return True
-
-
-def _wake(loop: asyncio.AbstractEventLoop, changed: asyncio.Event) -> None:
-    loop.call_soon_threadsafe(changed.set)
 
 
 class _Sequence(msgspec.Struct):

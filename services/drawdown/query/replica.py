@@ -1,341 +1,290 @@
-"""A replica: the rows of `balances`, followed into a local store and always a little behind.
+"""A replica: balances in the memory, or on the disk, of whoever asks for them often.
 
-Every answer says how far behind it may be. The query service uses it; any Python service can embed
-one. It is read by any number of threads and written by one of its own.
+    from drawdown.events.catalogue import Environment
+    from drawdown.query import Replica
+    from drawdown.stream.kafka import KafkaCluster
+
+    with Replica(KafkaCluster("127.0.0.1:9092"), Environment("dev")) as replica:
+        balance = replica.balance("acme")
+        if balance is not None:
+            print(balance.available("USD"), "USD, at most", balance.stale_ms, "ms old")
+        replica.wait("acme", sequence=8)  # read your own debit
+
+It follows `balances` in a thread of its own and is always a little behind. It reads; it holds
+nothing and is no promise: between its answer and what is done upon it others may spend the same.
+The query service uses it too.
 """
 
 from __future__ import annotations
 
-import json
+import asyncio
 import logging
-import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, Protocol, cast
+from typing import Final, Self, get_args
 
-from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, TopicPartition
-from rocksdict import BlockBasedOptions, Cache, Options, Rdict, WriteBatch, WriteBufferManager
-
-from drawdown.events.base import KEY_SEPARATOR
-from drawdown.events.catalogue import BALANCE_CHANGES, BALANCES, Environment
-from drawdown.events.codec import RecordError, decode_any
-from drawdown.stream import kafka
-from drawdown.stream.partition import partition_of
+from drawdown.events.catalogue import BALANCES, Environment
+from drawdown.events.rows import AnyRow
+from drawdown.query.balance import Balance, facts_in, pack, unpack
+from drawdown.query.errors import BehindError, ReplicaError, StaleError
+from drawdown.query.follower import CONFIRM_S, Follower, Position, Taken, follow
+from drawdown.query.tables import SEPARATOR, Table
 from drawdown.stream.ports import Cluster
 
 log = logging.getLogger("drawdown.replica")
 
-BATCH: Final = 2_000
-SEPARATOR: Final = KEY_SEPARATOR.encode()
+WALLET: Final = "wallet"
+KINDS: Final = frozenset(row.model_fields["row"].default for row in get_args(get_args(AnyRow)[0]))
+"""Every kind of row there is on `balances`."""
 BEHIND_SEPARATOR: Final = b"\x20"
 PASSED_MAX: Final = 64
 """Rows of one customer that are stepped over before it is quicker to look for the next one."""
-CONFIRM_S: Final = 0.5
-SOON_S: Final = 0.02
-"""The end is asked for again so soon where it seems to have been reached."""
-META: Final = b"\x00"
-"""Keys of the replica's own: no customer begins so."""
+STALENESS_MS_MIN: Final = 100
+"""Less than this cannot be promised of a broker that is asked now and then."""
+READY_TIMEOUT_S: Final = 120.0
+WAIT_TIMEOUT_S: Final = 5.0
 
 
-@dataclass(frozen=True, slots=True)
-class Position:
-    """How far a partition was followed."""
+class Replica:
+    """The balances of an environment's customers, close at hand.
 
-    partition: int
-    next_offset: int = 0
-    """All before it is in the table."""
-    caught_up_at: float | None = None
-    """When reading last was at the end; None before it ever was."""
-
-    def stale_ms(self, now: float) -> int | None:
-        """How old an answer may be: 0 where nothing is known to be missing."""
-        if self.caught_up_at is None:
-            return None
-        return int((now - self.caught_up_at) * 1000)
-
-
-class Table(Protocol):
-    """Where a follower keeps what it reads."""
-
-    def get(self, key: bytes) -> bytes | None: ...
-
-    def write(self, changes: dict[bytes, bytes | None]) -> None: ...
-
-    def scan(self, start: bytes, *, backwards: bool = False) -> Iterator[tuple[bytes, bytes]]: ...
-
-    def close(self) -> None: ...
-
-
-class RocksTable:
-    """A table on disk; memory is bounded by its cache and write buffer."""
-
-    def __init__(self, path: Path, *, cache_bytes: int = 32 << 20) -> None:
-        path.mkdir(parents=True, exist_ok=True)
-        options = Options(raw_mode=True)
-        options.create_if_missing(True)
-        blocks = BlockBasedOptions()
-        blocks.set_bloom_filter(10, False)
-        blocks.set_block_cache(Cache(cache_bytes))
-        blocks.set_cache_index_and_filter_blocks(True)
-        options.set_block_based_table_factory(blocks)
-        self._buffers = WriteBufferManager(32 << 20, False)
-        options.set_write_buffer_manager(self._buffers)
-        options.set_write_buffer_size(16 << 20)
-        options.set_max_open_files(64)
-        options.set_keep_log_file_num(2)
-        options.set_max_background_jobs(2)
-        self._db = Rdict(str(path), options=options)
-
-    def get(self, key: bytes) -> bytes | None:
-        return cast(bytes | None, self._db.get(key))
-
-    def write(self, changes: dict[bytes, bytes | None]) -> None:
-        batch = WriteBatch(raw_mode=True)
-        for key, value in changes.items():
-            if value is None:
-                batch.delete(key)
-            else:
-                batch.put(key, value)
-        self._db.write(batch)
-
-    def scan(self, start: bytes, *, backwards: bool = False) -> Iterator[tuple[bytes, bytes]]:
-        return cast(
-            Iterator[tuple[bytes, bytes]], self._db.items(backwards=backwards, from_key=start)
-        )
-
-    def close(self) -> None:
-        self._db.close()
-
-
-class Follower:
-    """Follows one topic into a table, in a thread."""
+    Use it in a `with` or an `async with`, which begins once all there is was read; or `start` it,
+    which does not wait. Any number of threads may read.
+    """
 
     def __init__(
         self,
         cluster: Cluster,
-        topic: str,
-        table: Table,
-        keyed: Callable[[bytes, bytes | None], bytes | None],
-        changed: Callable[[bytes], None] | None = None,
+        environment: Environment,
+        directory: Path | None = None,
+        *,
+        keep: Collection[str] = (),
+        partitions: Collection[int] | None = None,
+        max_staleness_ms: int | None = None,
+        ready_timeout_s: float = READY_TIMEOUT_S,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`keyed` gives a record's key in the table, or None to pass it over; `changed` is told
-        the key of every record, in the follower's thread."""
-        self._topic = topic
-        self._table = table
-        self._keyed = keyed
-        self._changed = changed
-        self._consumer = cluster.consumer(kafka.reader())
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"follow-{topic}", daemon=True)
-        self.positions: dict[int, Position] = {}
-        self.failed: str | None = None
-        self._confirm_at = 0.0
+        """In memory, or in RocksDB under `directory`, which goes on where it ended when it is
+        opened again with the same `keep` and `partitions`.
 
-    def start(self) -> None:
-        """Begin where the table ends. Blocks up to 10 s.
-
-        Raises KafkaException, and OtherTopicError where the table is of other records.
+        Balances are always kept; `keep` names the kinds of rows that are kept whole beside them
+        (`KINDS`). `partitions` are those to follow, all where it is None. With `max_staleness_ms` a
+        balance that may be older raises StaleError instead. Raises ValueError.
         """
-        described = self._consumer.list_topics(self._topic, 10.0)
-        topic = described.topics[self._topic]
-        if topic.error is not None:
-            raise KafkaException(topic.error)
-        owner = json.dumps([str(described.cluster_id), self._topic, len(topic.partitions)])
-        stored = self._table.get(META + b"owner")
-        if stored is not None and stored.decode() != owner:
-            raise OtherTopicError(f"the local copy is of {stored.decode()}, not of {owner}")
-        self._table.write({META + b"owner": owner.encode()})
-        starts = []
-        for partition in sorted(topic.partitions):
-            where = TopicPartition(self._topic, partition)
-            low, high = self._consumer.get_watermark_offsets(where, 10.0, cached=False)
-            at = self._table.get(META + b"%d" % partition)
-            next_offset = low if at is None else int(at)
-            if not low <= next_offset <= high:
-                raise OtherTopicError(
-                    f"the local copy of partition {partition} ends at {next_offset}, and the topic"
-                    f" has {low} to {high}"
-                )
-            self.positions[partition] = Position(partition, next_offset)
-            starts.append(TopicPartition(self._topic, partition, next_offset or OFFSET_BEGINNING))
-        self._consumer.assign(starts)
-        self._thread.start()
+        self.cluster = cluster
+        self.environment = environment
+        self.directory = directory
+        self.follower: Follower
+        """There once it is opened."""
+        self._keep = _kinds(keep)
+        self._partitions = _numbers(partitions)
+        self._staleness_ms_max = _staleness(max_staleness_ms)
+        self._ready_timeout_s = ready_timeout_s
+        self._now = now
+        self._table: Table
+        self._listeners: dict[bytes, list[Callable[[], None]]] = {}
+        self._lock = threading.Lock()
 
-    def stop(self) -> None:
-        self._stop.set()
-        if self._thread.ident is None:
-            self._consumer.close()
-        else:
-            self._thread.join(10)
+    # Its life
 
-    def caught_up(self) -> bool:
-        """Whether the end of every partition was reached once."""
-        return bool(self.positions) and all(
-            position.caught_up_at is not None for position in self.positions.values()
+    def open(self) -> None:
+        """Find out where to begin, and read nothing yet: `follower.turn` does, for tests and for
+        who has no thread. Blocks up to 10 s a call. Raises KafkaException, PartitionsError."""
+        confirm_s = CONFIRM_S
+        if self._staleness_ms_max is not None:
+            confirm_s = min(confirm_s, self._staleness_ms_max / 4000)
+        self.follower, self._table = follow(
+            self.cluster,
+            self.environment.topic(BALANCES),
+            self.directory,
+            self._take,
+            self._tell,
+            partitions=self._partitions,
+            confirm_s=confirm_s,
+            now=self._now,
+            kept=self._kept(),
         )
-
-    def position(self, key: bytes) -> Position:
-        """How far the partition of a customer was followed: what is read after asking has all of
-        it, and perhaps more."""
-        return self.positions[partition_of(key, len(self.positions))]
-
-    def _run(self) -> None:
-        try:
-            while not self._stop.is_set():
-                self._step()
-        except Exception as error:
-            self.failed = f"{type(error).__name__}: {error}"
-            log.exception("following %s stopped", self._topic)
-        finally:
-            self._consumer.close()
-
-    def _step(self) -> None:
-        first = self._consumer.poll(0.1)
-        if first is not None:
-            self._take([first, *self._consumer.consume(BATCH, 0)])
-        now = time.monotonic()
-        if now >= self._confirm_at:
-            self._confirm_at = now + CONFIRM_S
-            self._confirm()
-
-    def _take(self, messages: list[Any]) -> None:
-        """Write records into the table, and only then say that they are there."""
-        changes: dict[bytes, bytes | None] = {}
-        told: list[bytes] = []
-        followed: dict[int, int] = {}
-        for message in messages:
-            partition: int = message.partition()
-            error = message.error()
-            if error is not None:
-                self._heard(error)
-                if error.code() == KafkaError._PARTITION_EOF:
-                    followed[partition] = message.offset()
-                continue
-            key: bytes = message.key()
-            value: bytes | None = message.value()
-            stored = self._keyed(key, value)
-            if stored is not None:
-                changes[stored] = value
-                told.append(key)
-            followed[partition] = message.offset() + 1
-        for partition, next_offset in followed.items():
-            changes[META + b"%d" % partition] = b"%d" % next_offset
-        self._table.write(changes)
-        for partition, next_offset in followed.items():
-            before = self.positions[partition]
-            self.positions[partition] = replace(before, next_offset=next_offset)
-        if self._changed is not None:
-            for key in told:
-                self._changed(key)
-
-    def _heard(self, error: KafkaError) -> None:
-        if error.code() == KafkaError._PARTITION_EOF:
-            # Perhaps all was read: asking tells, and not only when it is time to ask again.
-            self._confirm_at = min(self._confirm_at, time.monotonic() + SOON_S)
-        elif error.code() == KafkaError._AUTO_OFFSET_RESET:
-            raise OtherTopicError(error.str())  # records were deleted that were not read
-        elif not error.retriable():
-            log.warning("%s: %s", self._topic, error.str())
-
-    def _confirm(self) -> None:
-        """Ask the broker for the ends: silence alone does not say that nothing is missing, and
-        neither does an end that was told some time ago."""
-        for partition, position in self.positions.items():
-            asked_at = time.monotonic()
-            where = TopicPartition(self._topic, partition)
-            try:
-                _, end = self._consumer.get_watermark_offsets(where, 0.5, cached=False)
-            except KafkaException:
-                return
-            if position.next_offset >= end:
-                self.positions[partition] = replace(position, caught_up_at=asked_at)
-
-
-class OtherTopicError(Exception):
-    """The local copy is of another cluster or topic: it is to be made anew."""
-
-
-def follow(
-    cluster: Cluster,
-    topic: str,
-    directory: Path,
-    keyed: Callable[[bytes, bytes | None], bytes | None],
-    changed: Callable[[bytes], None] | None = None,
-) -> tuple[Follower, Table]:
-    """Follow a topic into a table on disk. One that is damaged or of other records is deleted and
-    made anew: the topic has everything. Raises KafkaException."""
-    path = directory / topic
-    try:
-        return _follow(cluster, topic, path, keyed, changed)
-    except KafkaException:
-        raise
-    except Exception as error:  # noqa: BLE001 - rocksdict raises bare exceptions
-        log.warning("%s: the local copy is made anew: %s", topic, error)
-    shutil.rmtree(path, ignore_errors=True)
-    return _follow(cluster, topic, path, keyed, changed)
-
-
-def _follow(
-    cluster: Cluster,
-    topic: str,
-    path: Path,
-    keyed: Callable[[bytes, bytes | None], bytes | None],
-    changed: Callable[[bytes], None] | None,
-) -> tuple[Follower, Table]:
-    table = RocksTable(path)
-    follower = Follower(cluster, topic, table, keyed, changed)
-    try:
-        follower.start()
-    except BaseException:
-        follower.stop()
-        table.close()
-        raise
-    return follower, table
-
-
-@dataclass(slots=True)
-class Replica:
-    """The rows of an environment, in a local store."""
-
-    cluster: Cluster
-    environment: Environment
-    directory: Path
-    follower: Follower = field(init=False)
-    _table: Table = field(init=False)
-    _listeners: dict[bytes, list[Callable[[], None]]] = field(default_factory=dict)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def start(self) -> None:
-        """Begin to follow; answers are there at once, and complete once `caught_up`."""
-        topic = self.environment.topic(BALANCES)
-        self.follower, self._table = follow(
-            self.cluster, topic, self.directory, lambda key, _: key, self._tell
-        )
+        """Open it and begin to follow, in a thread; answers are complete once `caught_up`."""
+        self.open()
+        self.follower.start()
 
     def stop(self) -> None:
+        """Follow no more. What is in memory can still be read, and grows old."""
         self.follower.stop()
         self._table.close()
 
+    def __enter__(self) -> Self:
+        self.start()
+        try:
+            self._settle()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    async def __aenter__(self) -> Self:
+        await asyncio.to_thread(self.start)
+        try:
+            await asyncio.to_thread(self._settle)
+        except BaseException:
+            # Stopping ends the wait of the thread too, where this one was cancelled.
+            await asyncio.to_thread(self.stop)
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await asyncio.to_thread(self.stop)
+
+    def _settle(self) -> None:
+        """Wait until all there is was read. Raises BehindError, ReplicaError."""
+        settled = self.follower.settled.wait(self._ready_timeout_s)
+        if self.caught_up():
+            return
+        if settled:
+            raise ReplicaError(f"following stopped: {self.failed}")
+        raise BehindError(
+            f"the end was not reached within {self._ready_timeout_s:g} s: give more"
+            " (`ready_timeout_s`), or see whether Kafka answers"
+        )
+
     def caught_up(self) -> bool:
+        """Whether the end of every partition was reached once."""
         return self.follower.caught_up()
 
+    @property
+    def failed(self) -> str | None:
+        """Why it follows no more, where that is so: it then only grows old, until it is made anew.
+        None while it follows, also while Kafka is away."""
+        return self.follower.failed
+
+    # Balances
+
+    def balance(self, customer: str) -> Balance | None:
+        """What the customer has, within microseconds; None where no wallet is known.
+
+        Raises StaleError where it may be older than `max_staleness_ms`, or the end was not reached
+        yet; NotFollowedError.
+        """
+        key = customer.encode()
+        # Before the row: what is read after this is at least as new.
+        position = self.follower.position(key)
+        stale_ms = position.stale_ms(self._now())
+        if stale_ms is None:
+            raise StaleError("not read to the end yet: what is missing is not known")
+        most = self._staleness_ms_max
+        if most is not None and stale_ms > most:
+            raise StaleError(f"up to {stale_ms} ms behind; max_staleness_ms is {most}")
+        value = self._table.get(key)
+        if value is None:
+            return None
+        facts = facts_in(value) if WALLET in self._keep else unpack(value)
+        return Balance(
+            customer,
+            facts.sequence,
+            facts.state,
+            facts.holdings,
+            stale_ms,
+            position.recorded_at_ms,
+        )
+
+    def stale_ms(self, customer: str | None = None) -> int | None:
+        """How far behind the end of the topic an answer may be: about a customer, or at worst.
+        None where the end was not reached yet. Raises NotFollowedError."""
+        now = self._now()
+        if customer is not None:
+            return self.position(customer).stale_ms(now)
+        ages = [position.stale_ms(now) for position in self.positions()]
+        known = [age for age in ages if age is not None]
+        return max(known) if len(known) == len(ages) else None
+
+    def wait(self, customer: str, sequence: int, timeout_s: float = WAIT_TIMEOUT_S) -> Balance:
+        """The balance once entry `sequence` of the customer is in it, as a decision names it: so
+        one reads what one has just done. Blocks up to `timeout_s`.
+
+        Raises BehindError, StaleError, NotFollowedError.
+        """
+        deadline = time.monotonic() + timeout_s
+        changed = threading.Event()
+        with self._listening(customer, changed.set):
+            while (found := self._at_least(customer, sequence)) is None:
+                if not changed.wait(max(0.0, deadline - time.monotonic())):
+                    raise self._behind(customer, sequence, timeout_s)
+                changed.clear()
+        return found
+
+    async def wait_async(
+        self, customer: str, sequence: int, timeout_s: float = WAIT_TIMEOUT_S
+    ) -> Balance:
+        """The same for asyncio."""
+        loop = asyncio.get_running_loop()
+        changed = asyncio.Event()
+        with self._listening(customer, lambda: wake(loop, changed)):
+            try:
+                async with asyncio.timeout(timeout_s):
+                    while (found := self._at_least(customer, sequence)) is None:
+                        await changed.wait()
+                        changed.clear()
+            except StaleError:
+                raise
+            except TimeoutError:
+                raise self._behind(customer, sequence, timeout_s) from None
+        return found
+
+    def _at_least(self, customer: str, sequence: int) -> Balance | None:
+        """The balance if it is that new. Staleness counts only then: until it is, one waits."""
+        if self._sequence(customer) < sequence:
+            return None
+        return self.balance(customer)
+
+    def _sequence(self, customer: str) -> int:
+        value = self._table.get(customer.encode())
+        if value is None:
+            self.position(customer)  # says so where it can never come
+            return -1
+        return (facts_in(value) if WALLET in self._keep else unpack(value)).sequence
+
+    def _behind(self, customer: str, sequence: int, timeout_s: float) -> BehindError:
+        stale_ms = self.stale_ms(customer)
+        age = "not read to the end yet" if stale_ms is None else f"up to {stale_ms} ms behind"
+        return BehindError(
+            f"entry {sequence} of {customer!r} did not come within {timeout_s:g} s: the replica is"
+            f" at {max(0, self._sequence(customer))} and {age}"
+        )
+
+    # Rows
+
     def row(self, key: str) -> bytes | None:
-        """A row as it stands on the topic: JSON, see `events.rows`."""
+        """A row as it stands on the topic: JSON, see `events.rows`. Raises ValueError where its
+        kind is not kept."""
+        parts = key.split(SEPARATOR.decode(), 2)
+        self._must_keep(WALLET if len(parts) == 1 else parts[1])
         return self._table.get(key.encode())
 
-    def position(self, customer: str) -> Position:
-        """How far behind an answer about this customer may be that is read after asking."""
-        return self.follower.position(customer.encode())
-
-    def positions(self) -> list[Position]:
-        """The same of every partition."""
-        return list(self.follower.positions.values())
+    def rows(self, customer: str, kind: str, after: str, limit: int) -> list[tuple[str, bytes]]:
+        """A customer's rows of a kind by their id, from behind `after` on. Raises ValueError where
+        they are not kept."""
+        self._must_keep(kind)
+        prefix = customer.encode() + SEPARATOR + kind.encode() + SEPARATOR
+        start = prefix + after.encode() + (b"\x00" if after else b"")
+        found: list[tuple[str, bytes]] = []
+        for key, value in self._table.scan(start, prefix=prefix):
+            if len(found) == limit:
+                break
+            found.append((key[len(prefix) :].decode(), value))
+        return found
 
     def customers(self, after: str, limit: int) -> list[tuple[str, bytes]]:
-        """Wallets by customer id, from behind `after` on."""
+        """Wallets by customer id, from behind `after` on. Raises ValueError where they are not
+        kept."""
+        self._must_keep(WALLET)
         found: list[tuple[str, bytes]] = []
         start: bytes | None = after.encode() + b"\x00" if after else b"\x01"
         while start is not None:
@@ -359,19 +308,24 @@ class Replica:
                 break
         return None
 
-    def rows(self, customer: str, kind: str, after: str, limit: int) -> list[tuple[str, bytes]]:
-        """A customer's rows of a kind by their id, from behind `after` on."""
-        prefix = customer.encode() + SEPARATOR + kind.encode() + SEPARATOR
-        found: list[tuple[str, bytes]] = []
-        for key, value in self._table.scan(prefix + after.encode() + (b"\x00" if after else b"")):
-            if not key.startswith(prefix) or len(found) == limit:
-                break
-            found.append((key[len(prefix) :].decode(), value))
-        return found
+    def _must_keep(self, kind: str) -> None:
+        if kind not in self._keep:
+            raise ValueError(f"rows of kind {kind!r} are not kept here: name it in `keep`")
+
+    def position(self, customer: str) -> Position:
+        """How far behind an answer about this customer may be that is read after asking. Raises
+        NotFollowedError."""
+        return self.follower.position(customer.encode())
+
+    def positions(self) -> list[Position]:
+        """The same of every partition that is followed."""
+        return list(self.follower.positions.values())
+
+    # Changes
 
     def listen(self, customer: str, told: Callable[[], None]) -> Callable[[], None]:
-        """Have `told` called, in the follower's thread, whenever a row of the customer changes.
-        Returns what ends it."""
+        """Have `told` called, in the follower's thread, whenever a row of the customer changes that
+        is kept. It must be quick. Returns what ends it."""
         key = customer.encode()
         with self._lock:
             self._listeners.setdefault(key, []).append(told)
@@ -385,71 +339,73 @@ class Replica:
 
         return end
 
+    @contextmanager
+    def _listening(self, customer: str, told: Callable[[], None]) -> Iterator[None]:
+        end = self.listen(customer, told)
+        try:
+            yield
+        finally:
+            end()
+
     def _tell(self, key: bytes) -> None:
         if not self._listeners:
             return
         with self._lock:
             told = list(self._listeners.get(key.partition(SEPARATOR)[0], ()))
         for listener in told:
-            listener()
+            try:
+                listener()
+            except Exception:
+                # A listener's fault, such as a loop that is closed, must not end the following.
+                log.exception("a listener to %r failed", key[:64])
+
+    # What is kept
+
+    def _take(self, key: bytes, value: bytes | None) -> Taken | None:
+        """What the table is to have of a record."""
+        if SEPARATOR in key:
+            kind = key.split(SEPARATOR, 2)[1].decode(errors="replace")
+            return (key, value) if kind in self._keep else None
+        if value is None or WALLET in self._keep:
+            return key, value
+        try:
+            return key, pack(facts_in(value))
+        except ValueError as error:
+            log.error("the wallet of %r is unreadable and counts as unknown: %s", key[:64], error)
+            return key, None
+
+    def _kept(self) -> str:
+        """What a table on disk holds, where that is not all there is."""
+        if self._keep == KINDS and self._partitions is None:
+            return ""
+        kept = ",".join(sorted(self._keep)) or "balances"
+        return kept if self._partitions is None else f"{kept} of {sorted(self._partitions)}"
 
 
-@dataclass(slots=True)
-class Entries:
-    """The journal's entries, by customer and sequence, in a local store."""
-
-    cluster: Cluster
-    environment: Environment
-    directory: Path
-    follower: Follower = field(init=False)
-    _table: Table = field(init=False)
-
-    def start(self) -> None:
-        topic = self.environment.topic(BALANCE_CHANGES)
-        self.follower, self._table = follow(self.cluster, topic, self.directory, _entry_key)
-
-    def stop(self) -> None:
-        self.follower.stop()
-        self._table.close()
-
-    def caught_up(self) -> bool:
-        return self.follower.caught_up()
-
-    def position(self, customer: str) -> Position:
-        return self.follower.position(customer.encode())
-
-    def latest(self, customer: str, before: int | None, limit: int) -> list[bytes]:
-        """The customer's entries, newest first, those below sequence `before`."""
-        prefix = customer.encode() + SEPARATOR
-        top = prefix + (b"\xff" * 8 if before is None else (before - 1).to_bytes(8, "big"))
-        found: list[bytes] = []
-        for key, value in self._table.scan(top, backwards=True):
-            if not key.startswith(prefix) or len(found) == limit:
-                break
-            found.append(value)
-        return found
-
-    def oldest(self, customer: str, limit: int) -> list[bytes]:
-        """The customer's first entries, oldest first."""
-        prefix = customer.encode() + SEPARATOR
-        found: list[bytes] = []
-        for key, value in self._table.scan(prefix):
-            if not key.startswith(prefix) or len(found) == limit:
-                break
-            found.append(value)
-        return found
-
-    def entry(self, customer: str, sequence: int) -> bytes | None:
-        """One entry."""
-        return self._table.get(customer.encode() + SEPARATOR + sequence.to_bytes(8, "big"))
+def wake(loop: asyncio.AbstractEventLoop, changed: asyncio.Event) -> None:
+    """Set an event of a loop from another thread."""
+    loop.call_soon_threadsafe(changed.set)
 
 
-def _entry_key(key: bytes, value: bytes | None) -> bytes | None:
-    if value is None:
-        return None
-    try:
-        sequence = int(decode_any(value)["data"]["sequence"])
-    except (RecordError, KeyError, TypeError, ValueError):
-        log.warning("an entry of %r is unreadable", key[:64])
-        return None
-    return key + SEPARATOR + sequence.to_bytes(8, "big")
+def _kinds(keep: Collection[str]) -> frozenset[str]:
+    kinds = frozenset([keep] if isinstance(keep, str) else keep)
+    if unknown := kinds - KINDS:
+        raise ValueError(
+            f"keep: no kind of row is called {sorted(unknown)[0]!r}: use any of"
+            f" {', '.join(sorted(KINDS))}"
+        )
+    return kinds
+
+
+def _numbers(partitions: Collection[int] | None) -> frozenset[int] | None:
+    if partitions is not None and not partitions:
+        raise ValueError("partitions: empty; name some, or give None to follow all")
+    return None if partitions is None else frozenset(partitions)
+
+
+def _staleness(max_staleness_ms: int | None) -> int | None:
+    if max_staleness_ms is not None and max_staleness_ms < STALENESS_MS_MIN:
+        raise ValueError(
+            f"max_staleness_ms: {max_staleness_ms}; give at least {STALENESS_MS_MIN}, or None"
+        )
+    return max_staleness_ms

@@ -13,7 +13,7 @@ from drawdown.events.calendar import month_bounds, zone_named
 from drawdown.events.statements import Statement, StatementSums
 from drawdown.ledger.statements import BY_DEFAULT, Period, statement_of, sums_of
 from drawdown.query.answers import Customer, Where, json_of, where
-from drawdown.query.replica import Entries
+from drawdown.query.entries import Entries
 from drawdown.web.app import caller_of
 from drawdown.web.openapi import problems
 from drawdown.web.problems import ProblemError
