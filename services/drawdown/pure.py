@@ -212,9 +212,17 @@ class Price:
 
 
 def price(
-    book: Book, meter: str, data: Mapping[str, Any], *, at: Time, used: str | int = 0
+    book: Book,
+    meter: str,
+    data: Mapping[str, Any],
+    *,
+    at: Time,
+    used: str | int = 0,
+    customer: str = "",
+    plan: str | None = None,
 ) -> Price:
-    """Price a use of a meter, `used` being the running quantity before it in its period.
+    """Price a use of a meter, `used` being the running quantity before it in its period; by the
+    rates of a customer or a plan where the book has any that match.
 
     Raises RecordError for data that is no use of the meter, BookError for a meter nobody knows.
     """
@@ -223,7 +231,7 @@ def price(
         raise BookError("meters", f"no meter counts {meter!r}")
     plain = _exact(data, ())
     quantities, dimensions, _ = counts.measure(plain)
-    quote = book.quote(counts, dimensions)
+    quote = book.quote(counts, dimensions, customer, plan)
     cost = cost_of(quote, quantities)
     use = Use("", counts.id, quantities, dimensions, _ms(at), cost)
     said = None if cost is None else amount_text(cost)

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from drawdown.cli.published import price_text
+from drawdown.cli.published import matches_text, price_text
 from drawdown.cli.render import pairs, show
 from drawdown.events.codec import encode
 from drawdown.events.pricebook import Asset, Conversion, Meter, Plan, Rate
@@ -86,7 +86,7 @@ def _way(conversion: Conversion) -> str:
 
 
 def _rate(rate: Rate) -> str:
-    return f"{rate.meter} {pairs(rate.match) or 'anything'}: {price_text(rate)}"
+    return f"{rate.meter} {matches_text(rate)}: {price_text(rate)}"
 
 
 def _plain(value: Any) -> str:

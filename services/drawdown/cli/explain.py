@@ -23,7 +23,7 @@ from drawdown.cli.history import Found, MissingError, Wanted, find
 from drawdown.cli.outcome import FAILED, USAGE, CommandError
 from drawdown.cli.price_formulas import Given, counted
 from drawdown.cli.price_lines import Sum, exact_text, worked_out
-from drawdown.cli.published import since
+from drawdown.cli.published import matches_text, since
 from drawdown.cli.render import Json, pairs, show, show_json, show_table, tell_error, time_text
 from drawdown.cli.said import OUT, entry_kind
 from drawdown.cli.wallet import margin, recurrence_text, scope_text
@@ -393,8 +393,7 @@ def _from(instant: str) -> str:
 
 
 def show_sum(found: Sum, asset: str) -> None:
-    matches = pairs(found.rate.match) or "anything"
-    show(f"            rate {found.rate.id}, which matches {matches}")
+    show(f"            rate {found.rate.id}, which matches {matches_text(found.rate)}")
     show()
     priced = [line for line in found.lines if line.price is not None]
     products = aligned([exact_text(line.product) for line in priced] + [exact_text(found.total)])

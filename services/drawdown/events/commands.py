@@ -351,6 +351,7 @@ class Outage(StrictRecord):
 
 CapturePolicy = Literal["allow", "cap"]
 HoldsMax = Annotated[int, Field(ge=0, le=HOLDS_MAX)]
+NO_PLAN: Final = "none"
 
 
 class SetTerms(Command):
@@ -376,6 +377,10 @@ class SetTerms(Command):
     holds_max: HoldsMax | None = Field(default=None, description="Open holds at a time")
     drawdown: DrawdownPolicy | None = Field(
         default=None, description="Which grants pay first; default as the price book says"
+    )
+    plan: Name | None = Field(
+        default=None,
+        description=f"Whose rates price what the customer uses; `{NO_PLAN}` for those for all",
     )
     reason: DimensionValue | None = None
 

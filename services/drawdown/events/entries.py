@@ -112,6 +112,10 @@ class PriceFacts(Record):
         default=None,
         description="How the rate was found: `exact` dimensions, the pattern, or `default`",
     )
+    own: DimensionValue | None = Field(
+        default=None,
+        description="Whose rate it is, where it is not for all: `customer <id>` or `plan <id>`",
+    )
 
 
 class Allocation(Record):
@@ -172,6 +176,7 @@ class TermsFacts(Record):
     outage: Outage | None = None
     holds_max: HoldsMax | None = None
     drawdown: DrawdownPolicy | None = None
+    plan: Name | None = None
 
 
 class VoidFacts(Record):

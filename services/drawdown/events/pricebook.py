@@ -14,6 +14,7 @@ from pydantic import Field
 from drawdown.events.base import (
     Amount,
     Count,
+    CustomerId,
     Digest,
     DimensionValue,
     Identifier,
@@ -90,6 +91,10 @@ class Rate(StrictRecord):
     `match` maps a dimension to the text it must have, or to a pattern where `*` stands for
     anything. Of the rates that match, the one with more dimensions wins, then the one with more
     exact ones; a book with two rates that match equally is refused.
+
+    A rate of a `customer` prices that customer's use only, one of a `plan` that of customers on the
+    plan: whichever of a customer's own rates matches wins over any of their plan, and that over
+    any for all, however much each says.
     """
 
     id: Name
@@ -98,6 +103,8 @@ class Rate(StrictRecord):
     asset: Name
     price: PriceModel
     rounding: Rounding = Rounding()
+    customer: CustomerId | None = Field(default=None, description="Of this customer only")
+    plan: Name | None = Field(default=None, description="Of customers on this plan only")
 
 
 class Conversion(StrictRecord):
@@ -175,6 +182,14 @@ class CommitRecord(BookRecord):
         default="drawdown", description="Which grants pay first, where a wallet does not say"
     )
     conversions: list[Conversion] = Field(default_factory=list)
+    restores: Name | None = Field(
+        default=None, description="The version whose content this is again: a rollback"
+    )
+    supersedes: list[Name] = Field(
+        default_factory=list,
+        description="Versions published before this one that were to take effect at its instant or"
+        " later, and never do",
+    )
 
 
 AnyBookRecord = Annotated[

@@ -125,6 +125,7 @@ class WalletRow(Record):
         default=None, description="Which grants pay first; None is as the price book says"
     )
     state: WalletState = "active"
+    plan: Name | None = Field(default=None, description="Whose rates price what is used")
     breakage: Amount = Field(
         default="0", description="Paid for and ended unspent, in the reporting currency"
     )

@@ -248,5 +248,7 @@ def _terms(
         for asset, texts in entry.terms.thresholds.items()
     }
     terms = entry.terms
-    policy = Policy(terms.capture_policy, terms.outage, terms.holds_max, terms.drawdown, state)
+    policy = Policy(
+        terms.capture_policy, terms.outage, terms.holds_max, terms.drawdown, state, terms.plan
+    )
     return changed, thresholds, None if policy == NO_POLICY else policy

@@ -169,6 +169,8 @@ def _policy_json(policy: Policy) -> str:
         json += f',"drawdown":"{policy.drawdown}"'
     if policy.state != "active":
         json += f',"state":"{policy.state}"'
+    if policy.plan is not None:
+        json += f',"plan":{steadily_quoted(policy.plan)}'
     return json
 
 
@@ -198,6 +200,7 @@ def wallet_record(wallet: Wallet) -> wire.WalletRow:
         holds_max=policy.holds_max,
         drawdown=policy.drawdown,
         state=policy.state,
+        plan=policy.plan,
         breakage=amount_text(wallet.breakage),
         issued=None if wallet.issued is None else _issued_record(wallet.issued),
         subscriptions=_due_records(wallet),
@@ -477,7 +480,9 @@ def _subscription(row: wire.SubscriptionRow) -> Subscription:
 
 
 def _wallet(row: wire.WalletRow) -> Wallet:
-    policy = Policy(row.capture_policy, row.outage, row.holds_max, row.drawdown, row.state)
+    policy = Policy(
+        row.capture_policy, row.outage, row.holds_max, row.drawdown, row.state, row.plan
+    )
     grants = tuple([_grant(grant) for grant in row.grants])
     subscriptions = tuple(
         [

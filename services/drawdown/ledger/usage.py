@@ -89,8 +89,8 @@ def decide_usage(
         quantities if plain else {name: _stated(value) for name, value in quantities.items()},
         dimensions,
     )
-    quote = book.quote(meter, dimensions)
     wallet = rows.row(event.subject) or Wallet(event.subject)
+    quote = book.quote(meter, dimensions, event.subject, wallet.plan)
     if wallet.due_ms is not None and wallet.due_ms <= at_ms:
         ahead = begun(rows, wallet, books, now)
         if ahead.entries:

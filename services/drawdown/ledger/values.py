@@ -196,6 +196,8 @@ class Policy(Value, frozen=True):
     drawdown: DrawdownPolicy | None = None
     """Which grants pay first; None is as the price book says."""
     state: WalletState = "active"
+    plan: str | None = None
+    """Whose rates price what is used; None for those for all."""
 
 
 NO_POLICY: Final = Policy()
@@ -251,6 +253,10 @@ class Wallet(Value, frozen=True):
     @property
     def state(self) -> WalletState:
         return "active" if self.policy is None else self.policy.state
+
+    @property
+    def plan(self) -> str | None:
+        return None if self.policy is None else self.policy.plan
 
 
 class Part(Value, frozen=True):
