@@ -297,6 +297,25 @@ class Reverse(Command):
     )
 
 
+class Rerate(Command):
+    """Price usage anew that was debited, or had no price: by another version of the price book.
+
+    What was charged is reversed and the new price debited, both as entries; where the price is the
+    same, nothing happens (`unchanged`). A part of a period keeps its place in the period.
+    """
+
+    type: Literal["rerate"] = "rerate"
+    entry: Open = Field(
+        description="The journal entry of the usage, whole, as the query service or the topic gives"
+        " it: the last one it was priced by"
+    )
+    run: Identifier = Field(description="Names the run: many entries for one reason")
+    book: Name | None = Field(
+        default=None, description="Version to price by; default the one in effect now"
+    )
+    reason: Reasoned
+
+
 class Convert(Command):
     """Turn some of one asset into another, at the rate of the price book."""
 
@@ -450,6 +469,7 @@ EveryCommand = (
     | Void
     | Adjust
     | Reverse
+    | Rerate
     | Convert
     | SetState
     | IssueStatement

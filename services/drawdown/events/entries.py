@@ -209,6 +209,17 @@ class ReversesFacts(Record):
     )
 
 
+class ReratesFacts(Record):
+    """What a re-rating priced anew. It is two entries: the reversal of what was charged, and the
+    new charge."""
+
+    run: Identifier = Field(description="The run it was part of")
+    sequence: Count = Field(description="Of the entry that was priced anew")
+    entry_digest: Digest
+    book: Name = Field(description="Version it was priced by before")
+    amount: Amount | None = Field(default=None, description="Charged before; None: it had no price")
+
+
 class ConversionFacts(Record):
     """The other side of a conversion, which is the entry before or after."""
 
@@ -283,6 +294,17 @@ class RunningFacts(Record):
     )
     commitment: Amount | None = Field(default=None, description="Of the period, to be trued up")
     closed: bool = Field(default=False, description="By this entry")
+    reversed: bool = Field(
+        default=False, description="A key that was counted is not any more; one undone is again"
+    )
+    place: list[Rational] | None = Field(
+        default=None,
+        description="Of an entry that was priced anew: the running quantity before and after what"
+        " it is for, which it was priced by; what is counted stays as it is",
+    )
+    over: bool = Field(
+        default=False, description="The period is closed: nothing of it is counted any more"
+    )
 
 
 class NextTerms(Record):
@@ -417,6 +439,7 @@ class EntryData(Record):
     subscription: SubscriptionFacts | None = None
     fee: FeeFacts | None = None
     counted: list[CountedFacts] = Field(default_factory=list, description="Of entitlements")
+    rerates: ReratesFacts | None = None
 
 
 class Entry(Record):

@@ -30,6 +30,7 @@ from drawdown.ledger.prices import (
     AnyRate,
     Chosen,
     CompiledRate,
+    CountedRate,
     EventRate,
     RateError,
     compile_rate,
@@ -317,6 +318,8 @@ class Book:
         self.assets = {asset.code: asset for asset in assets}
         self.order = book_order(commit.drawdown)
         """Of the grants that pay; None for the default."""
+        self.counting: dict[str, CountedRate] = {}
+        """Rates priced by a running quantity, by their ids."""
         self.conversions = checked_conversions(commit.conversions, self.assets)
         self._meters = self._compile_meters(meters)
         self.meters = {meter.id: meter for meter in meters}
@@ -468,6 +471,7 @@ class Book:
                     f"a cost is of the use alone: it cannot be {kind_of(rate.price)}",
                 )
             if counter is not None:
+                self.counting[rate.id] = prices
                 _check_shared(f"{at}.price.counter", counter, rate, counters)
             compiled.append((rate, prices))
         try:

@@ -11,13 +11,17 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
 from drawdown.events.base import milliseconds, moment
+from drawdown.events.codec import RecordError
 from drawdown.events.entries import RunningFacts
 from drawdown.events.numbers import amount_of, amount_text, rational_of, rational_text
+from drawdown.events.reasons import Reason
 from drawdown.events.structs import replaced, struct_of
 from drawdown.ledger.drawdown import Order, Slice, take
-from drawdown.ledger.give_back import grown, shrunk
+from drawdown.ledger.give_back import grown, shrunk, without
 from drawdown.ledger.journal import Entry, Origin, Sealed, seal
 from drawdown.ledger.outcome import Moment
+from drawdown.ledger.prices import CountedRate
+from drawdown.ledger.rates.terms import Number
 from drawdown.ledger.rows import Row
 from drawdown.ledger.slices import BrokenInvariantError
 from drawdown.ledger.values import (
@@ -52,7 +56,9 @@ def evolve_counters(rows: RowReader, sealed: Sealed) -> dict[str, Row | None]:
     entry = sealed.entry
     facts = entry.running
     assert facts is not None
-    starts_ms, ends_ms = _period(facts)
+    if facts.over:
+        return {}
+    starts_ms, ends_ms = period(facts)
     key = running_key(entry.customer, facts.counter, starts_ms, ends_ms)
     row: Running | None = rows.row(key)
     quantity = 0 if row is None else row.quantity
@@ -69,7 +75,11 @@ def evolve_counters(rows: RowReader, sealed: Sealed) -> dict[str, Row | None]:
         raise BrokenInvariantError(
             "running-quantity", f"{entry.customer}: entry {entry.sequence} runs without an asset"
         )
+    reverses = entry.rare.reverses
+    amount = -entry.amount if reverses is not None and reverses.back else entry.amount
     same = row is not None and row.asset == asset
+    if row is not None and not same and reverses is not None:
+        asset, amount, same = row.asset, 0, True  # of what another book charged in another asset
     parts = row.parts if row is not None and same else ()
     keyed = row is not None and row.keyed
     changed: dict[str, Row | None] = {}
@@ -80,16 +90,20 @@ def evolve_counters(rows: RowReader, sealed: Sealed) -> dict[str, Row | None]:
         # Of outcomes, a key counts once for all; of different values, once in the period.
         since_ms = None if outcome else starts_ms
         at = seen_key(entry.customer, facts.counter, since_ms, shard)
-        changed[at] = _seen(rows.row(at), entry, facts, since_ms)
+        if facts.place is None:
+            changed[at] = _seen(rows.row(at), entry, facts, since_ms)
+        elif outcome and reverses is None:
+            changed[at] = _charged_anew(rows.row(at), entry, facts)
     elif facts.refundable:
-        parts = _paid(parts, entry.slices)
+        back = reverses is not None and reverses.back
+        parts = (without if back else _paid)(parts, entry.slices)
     changed[key] = Running(
         entry.customer,
         facts.counter,
         facts.meter or ("" if row is None else row.meter),
         asset,
         rational_of(facts.after),
-        (row.charged if row is not None and same else 0) + entry.amount,
+        (row.charged if row is not None and same else 0) + amount,
         starts_ms,
         ends_ms,
         NEVER if facts.closes_at is None else milliseconds(facts.closes_at),
@@ -118,22 +132,42 @@ def _seen(
     assert facts.key is not None
     key = facts.key[SHARD_LENGTH:]
     keys: Mapping[str, SeenKey] = {} if row is None else row.keys
-    if (key in keys) != facts.undone:
+    gone = facts.undone != facts.reversed
+    if (key in keys) != gone:
         raise BrokenInvariantError(
             "counted-once",
             f"{entry.customer}: entry {entry.sequence} counts {facts.key[:12]}... of"
-            f" {facts.counter!r}, which {'is not' if facts.undone else 'was'} counted",
+            f" {facts.counter!r}, which {'is not' if gone else 'was'} counted",
         )
-    if facts.undone:
+    if gone:
         rest = {name: seen for name, seen in keys.items() if name != key}
         if not rest:
             return None
         assert row is not None
         return replaced(row, keys=rest, sequence=entry.sequence)
-    paid = grown((), entry.slices) if facts.refundable else ()
-    added = {**keys, key: SeenKey(entry.amount if facts.refundable else 0, paid)}
+    added = {**keys, key: _charged_key(entry, facts)}
     shard = facts.key[:SHARD_LENGTH]
     return Seen(entry.customer, facts.counter, starts_ms, shard, added, entry.sequence)
+
+
+def _charged_anew(row: Seen | None, entry: Entry, facts: RunningFacts) -> Seen:
+    """An outcome that was priced anew: what its key was charged is another amount."""
+    assert facts.key is not None
+    key = facts.key[SHARD_LENGTH:]
+    if row is None or key not in row.keys:
+        raise BrokenInvariantError(
+            "counted-once",
+            f"{entry.customer}: entry {entry.sequence} prices {facts.key[:12]}... of"
+            f" {facts.counter!r} anew, which is not counted",
+        )
+    keys = {**row.keys, key: _charged_key(entry, facts)}
+    return replaced(row, keys=keys, sequence=entry.sequence)
+
+
+def _charged_key(entry: Entry, facts: RunningFacts) -> SeenKey:
+    if not facts.refundable and not facts.undone:
+        return SeenKey(0, ())
+    return SeenKey(entry.amount, grown((), entry.slices))
 
 
 def _closed(rows: RowReader, customer: str, key: str, row: Running | None) -> dict[str, Row | None]:
@@ -153,12 +187,65 @@ def timer_of(entry: Entry) -> str:
     if entry.hold is not None:
         return hold_key(entry.customer, entry.hold.id)
     if entry.running is not None:
-        starts_ms, ends_ms = _period(entry.running)
+        starts_ms, ends_ms = period(entry.running)
         return running_key(entry.customer, entry.running.counter, starts_ms, ends_ms)
     return entry.customer
 
 
-def _period(facts: RunningFacts) -> tuple[int, int]:
+def place_of(facts: RunningFacts) -> tuple[Number, Number]:
+    """The running quantity before and after what an entry was priced for."""
+    before, after = facts.place or (facts.before, facts.after)
+    return rational_of(before), rational_of(after)
+
+
+def uncounted(rows: RowReader, entry: Entry, rate: CountedRate | None) -> RunningFacts | None:
+    """What reversing an entry does to its counter: the quantity falls by what the entry counted,
+    and a key it counted can be counted again. Of a period that is closed only the money comes back.
+
+    `rate` is what priced it. Of a `max` or `latest` only the last that counted can be reversed,
+    because what was between is not known. Raises RecordError.
+    """
+    facts = entry.running
+    if facts is None or facts.over:
+        return None
+    starts_ms, ends_ms = period(facts)
+    row: Running | None = rows.row(running_key(entry.customer, facts.counter, starts_ms, ends_ms))
+    if row is None:
+        return None
+    before, after = place_of(facts)
+    how = None if rate is None else rate.counter.how
+    if how in ("max", "latest") and row.quantity != after:
+        raise RecordError(
+            Reason.NOT_REVERSIBLE,
+            f"a later entry changed the {how} of {facts.counter!r}: reverse that one first, or"
+            " report the right value",
+            "entry",
+        )
+    if facts.key is not None:
+        outcome = facts.refundable or facts.undone
+        shard = facts.key[:SHARD_LENGTH]
+        at = seen_key(entry.customer, facts.counter, None if outcome else starts_ms, shard)
+        seen: Seen | None = rows.row(at)
+        there = seen is not None and facts.key[SHARD_LENGTH:] in seen.keys
+        if there == (facts.undone != facts.reversed):
+            what = "was counted again since" if there else "was given back since"
+            raise RecordError(
+                Reason.NOT_REVERSIBLE, f"its outcome {what}: reverse that entry", "entry"
+            )
+    return replaced(
+        facts,
+        first=False,
+        before=rational_text(row.quantity),
+        after=rational_text(row.quantity - (after - before)),
+        place=None,
+        latest_at=None,
+        commitment=None if row.commitment is None else amount_text(row.commitment),
+        reversed=not facts.reversed,
+    )
+
+
+def period(facts: RunningFacts) -> tuple[int, int]:
+    """First and last instant of the period, the last one excluded; NEVER for life."""
     return (
         0 if facts.starts_at is None else milliseconds(facts.starts_at),
         NEVER if facts.ends_at is None else milliseconds(facts.ends_at),

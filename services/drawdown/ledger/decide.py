@@ -12,7 +12,7 @@ from typing import Final, cast
 
 from drawdown.events.base import at_text, milliseconds, moment
 from drawdown.events.codec import Command, RecordError, encode, kind_of
-from drawdown.events.commands import Authorize, Capture, Reverse, SetState, Void
+from drawdown.events.commands import Authorize, Capture, Rerate, Reverse, SetState, Void
 from drawdown.events.decisions import Decision
 from drawdown.events.reasons import Reason
 from drawdown.events.structs import replaced, struct_of
@@ -22,7 +22,7 @@ from drawdown.ledger.book import Books
 from drawdown.ledger.captures import capture
 from drawdown.ledger.corrections import adjust, convert, set_state, void
 from drawdown.ledger.counters import ended_period
-from drawdown.ledger.evolve import Rows, evolve
+from drawdown.ledger.evolve import Rows, evolve, evolve_wallet
 from drawdown.ledger.grants import REPORTING_DEFAULT, grant_entry
 from drawdown.ledger.holds import expired, extend, release
 from drawdown.ledger.identity import command_fingerprint, recall
@@ -30,6 +30,7 @@ from drawdown.ledger.issuing import issue
 from drawdown.ledger.journal import Entry, Origin, Sealed, seal
 from drawdown.ledger.outcome import Decided, Moment, crossings
 from drawdown.ledger.replay import first_answer
+from drawdown.ledger.rerating import rerate
 from drawdown.ledger.reversal import reverse, with_settled
 from drawdown.ledger.subscriptions import (
     all_ended,
@@ -48,6 +49,7 @@ CAPTURE: Final = "capture"
 REVERSE: Final = "reverse"
 SET_STATE: Final = "set_state"
 CLOSED: Final = "closed"
+RERATE: Final = "rerate"
 ENTRIES: Final[Mapping[str, Callable[..., Entry]]] = {
     "grant": grant_entry,
     "set_terms": terms_entry,
@@ -151,6 +153,9 @@ def _decide(
             if kind == REVERSE:
                 asked = cast(Reverse, command)
                 decided, entry = reverse(rows, wallet, asked, origin, books, now)
+            elif kind == RERATE:
+                again = cast(Rerate, command)
+                decided, entry = rerate(rows, wallet, again, origin, books, now)
             else:
                 decided, entry = MOVES[kind](wallet, command, origin, books, now)
             entry = replaced(
@@ -159,6 +164,8 @@ def _decide(
                 fingerprint=fingerprint.hex(),
                 reason=cast(Void, command).reason,
             )
+            for first in decided.entries:
+                wallet = evolve_wallet(wallet, first)
             then = with_settled(entry, wallet, books, now)
     sealed = seal(entry)
     answer = answer_of(sealed)

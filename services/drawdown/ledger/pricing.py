@@ -15,7 +15,8 @@ from drawdown.events.base import Value, moment
 from drawdown.events.calendar import LIFE, period_of
 from drawdown.events.entries import RunningFacts
 from drawdown.events.numbers import amount_text, rational_text
-from drawdown.events.structs import struct_of
+from drawdown.events.structs import replaced, struct_of
+from drawdown.ledger.counters import place_of
 from drawdown.ledger.evolve import Rows
 from drawdown.ledger.prices import AnyRate, CompiledRate, Quantities, UnpricedError
 from drawdown.ledger.rates.running import CommitmentRate, Counter, OutcomeRate, RunningRate
@@ -119,6 +120,8 @@ def _running(rows: Rows, rate: RunningRate, use: Use) -> Charge:
     place = _place(rows, counter, rate.asset, use)
     more: dict[str, Any] = {}
     before = place.quantity
+    # Nothing of it is left where all that was counted was reversed.
+    fresh = place.row is None or (not before and not place.charged)
     if rate.covers_all:
         added: Number = 1  # a fee of the period: its events are what counts
     else:
@@ -142,16 +145,50 @@ def _running(rows: Rows, rate: RunningRate, use: Use) -> Charge:
         _check_room(counter, seen)
         after = before + 1
         more["key"] = key
-    if place.row is not None and after == before and not more:
+    if not fresh and after == before and not more:
         return Charge(0, True)
-    amount, exact = rate.charge(None if place.row is None else before, after)
+    amount, exact = rate.charge(None if fresh else before, after)
     back: tuple[ChargedPart, ...] = ()
     if amount < 0:
         # A book that changed within the period may reckon with more than was charged.
         amount = max(amount, -max(place.charged, 0))
         back = place.row.parts if place.row is not None else ()
-    facts = place.facts(use, after, refundable=rate.gives_back, **more)
+    # What has a key beside it is remembered by the key, of outcomes alone.
+    facts = place.facts(use, after, refundable=rate.gives_back and "key" not in more, **more)
     return Charge(amount, exact, facts, back)
+
+
+def charge_in_place(
+    rows: Rows, rate: RunningRate | OutcomeRate, use: Use, facts: RunningFacts
+) -> Charge:
+    """The charge of a use at the place it had in its period: what is counted stays as it is, and
+    the charges of a period that is priced anew sum to the price of its whole. `facts` are those of
+    the entry it was priced by before."""
+    place = _place(rows, rate.counter, rate.asset, use)
+    before, after = place_of(facts)
+    amount, exact = rate.charge(None if facts.first else before, after)
+    back: tuple[ChargedPart, ...] = ()
+    if amount < 0:
+        amount = max(amount, -max(place.charged, 0))
+        back = place.row.parts if place.row is not None else ()
+    refundable = isinstance(rate, OutcomeRate) or (rate.gives_back and facts.key is None)
+    return Charge(amount, exact, in_place(facts, place.row, refundable=refundable), back)
+
+
+def in_place(facts: RunningFacts, row: Running | None, **changes: Any) -> RunningFacts:
+    """What an entry says of a counter that it does not move."""
+    now = rational_text(0 if row is None else row.quantity)
+    before, after = place_of(facts)
+    return replaced(
+        facts,
+        before=now,
+        after=now,
+        place=[rational_text(before), rational_text(after)],
+        latest_at=None,
+        over=row is None,
+        commitment=None,
+        **changes,
+    )
 
 
 def _outcome(rows: Rows, rate: OutcomeRate, use: Use) -> Charge:
