@@ -70,6 +70,20 @@ captured   -3
 >>> [(line["kind"], line["amount"], line.get("late")) for line in february["assets"][0]["lines"]]
 [('debited', '-1', None), ('debited', '-0.5', '2027-01')]
 
+A use can be priced anew by another version, as a reversal and a new debit; a customer's own rate
+wins over those of a plan and those for all.
+
+>>> free = {"id": "ada", "meter": "egress", "asset": "USD", "customer": "ada",
+...         "price": {"model": "per_unit", "quantity": "gb", "price": "0"}}
+>>> _ = ledger.publish({
+...     "version": "2027-03", "assets": [{"code": "USD", "scale": 12}],
+...     "meters": [{"id": "egress", "event_types": ["egress"], "fields": {"gb": "gb"}}],
+...     "rates": [free],
+... }, effective_at="2027-03-01T00:00:00Z")
+>>> done = ledger.rerate("ada", 6, run="goodwill", reason="promised", book="2027-03")
+>>> done["amount"], ledger.balance("ada"), ledger.entries("ada")[-1]["data"]["price"]["own"]
+('0', '6.5', 'customer ada')
+
 Plans are in the book as well: fees, grants and rights, cycle by cycle.
 
 >>> ledger = Ledger({
@@ -463,6 +477,31 @@ class Ledger:
         return [row for key in keys if isinstance(row := self._rows[key], Subscription)]
 
     # time
+
+    def reverse(
+        self, customer: str, sequence: int, *, reason: str, at: Time | None = None, **fields: Any
+    ) -> dict[str, Any]:
+        """Book the exact inverse of an entry, by its number."""
+        entry = self.entries(customer)[sequence - 1]
+        return self.command("reverse", customer, at=at, entry=entry, reason=reason, **fields)
+
+    def rerate(
+        self,
+        customer: str,
+        sequence: int,
+        *,
+        run: str,
+        reason: str,
+        book: str | None = None,
+        at: Time | None = None,
+    ) -> dict[str, Any]:
+        """Price a use anew that an entry debited, or that had no price: by another version of the
+        book, or the one in effect now."""
+        fields = {} if book is None else {"book": book}
+        entry = self.entries(customer)[sequence - 1]
+        return self.command(
+            "rerate", customer, at=at, entry=entry, run=run, reason=reason, **fields
+        )
 
     def advance(self, at: Time) -> list[dict[str, Any]]:
         """Let time go on to `at`: what comes due is done in its order. The entries it made."""

@@ -43,6 +43,7 @@ COMMANDS: Final = {
     "refund": Listed(MONEY, "corrections", "Take back what is unspent of a grant, as paid back."),
     "adjust": Listed(MONEY, "corrections", "Add to a wallet, or take from it, with a reason."),
     "reverse": Listed(MONEY, "corrections", "Book the exact inverse of an entry, once."),
+    "rerate": Listed(MONEY, "rerate", "Price usage of a period anew."),
     "convert": Listed(MONEY, "corrections", "Turn some of one asset into another."),
     "state": Listed(MONEY, "corrections", "Suspend, activate or close a wallet."),
     "subscribe": Listed(MONEY, "subscriptions", "Subscribe a customer to a plan."),
