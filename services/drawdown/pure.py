@@ -157,6 +157,7 @@ from drawdown.events.structs import struct_of, to_struct
 from drawdown.ledger.book import Book, BookError, Books
 from drawdown.ledger.captures import cost_of
 from drawdown.ledger.decide import decide_command, decide_timer, refused
+from drawdown.ledger.digits import check_digits
 from drawdown.ledger.evolve import evolve
 from drawdown.ledger.holds import ended
 from drawdown.ledger.identity import command_key, usage_key
@@ -190,6 +191,7 @@ def load(content: Mapping[str, Any], *, effective_at: Time = 0, number: int = 0)
         first = error.errors()[0]
         raise BookError(".".join(map(str, first["loc"])) or "book", first["msg"]) from None
     made = to_struct(book)
+    check_digits(made)
     at = moment(_ms(effective_at))
     commit = _CommitRecord(
         version=book.version,

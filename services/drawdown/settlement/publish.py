@@ -28,6 +28,7 @@ from drawdown.events.pricebook import (
 )
 from drawdown.events.structs import struct_of, to_struct
 from drawdown.ledger.book import Book, BookError
+from drawdown.ledger.digits import check_digits
 from drawdown.settlement.books import BookReader, Content
 from drawdown.stream import kafka
 from drawdown.stream.ports import Cluster
@@ -75,6 +76,7 @@ def records_of(
         ),
         *(_PlanRecord(version=version, upload=upload, plan=plan) for plan in content.plans),
     ]
+    check_digits(content)
     values = [encode(part) for part in parts]
     commit = _CommitRecord(
         version=version,
