@@ -18,10 +18,8 @@ ALL = ("--from", "2020-01-01T00:00:00Z", "--customer", "late")
 def test_a_run_from_the_command_line(stack: Drawdown, tmp_path: Path) -> None:
     stack.ok("grant", "late", 10)
     for model in ("gpt-5", "brand-new"):
-        stack.ok(
-            *("send", "--customer", "late", "--type", "llm.request", "--wait"),
-            *(f"model={model}", "input=1000", "output=100"),
-        )
+        fields = (f"model={model}", "input=1000", "output=100")
+        stack.ok("send", "late", "llm.request", *fields, "--wait")
     stack.settled("late", 3)
     assert stack("rerate", "r1", *ALL, "--book", "no-such").code == FAILED
     content = stack.json("price-book", "show", "v1")

@@ -14,7 +14,8 @@ import typer
 
 from drawdown.book_file import located, read_book
 from drawdown.cli import given
-from drawdown.cli.book_diff import Side, changes, show_changes
+from drawdown.cli.book_diff import Side, changes, show_changes, side_of
+from drawdown.cli.catalogue_file import catalogue_text
 from drawdown.cli.context import Context
 from drawdown.cli.outcome import FAILED, USAGE, CommandError
 from drawdown.cli.published import show_version, show_versions
@@ -253,6 +254,10 @@ def diff(
     """Show what a version changes: rates, costs, meters and terms that come, go or differ."""
     before, _ = _side(old)
     after, _ = _side(new)
+    _show_diff(before, after, as_json=as_json)
+
+
+def _show_diff(before: Side, after: Side, *, as_json: bool) -> None:
     found = changes(before, after)
     if as_json:
         show_json(
@@ -273,21 +278,7 @@ def _side(name: str) -> tuple[Side, Book]:
     path = Path(name)
     if path.exists():
         book, compiled = _valid(path)
-        content = to_struct(book)
-        side = Side(
-            book.version,
-            book.reporting,
-            book.lateness_days,
-            book.thresholds,
-            book.drawdown,
-            content.conversions,
-            content.assets,
-            content.meters,
-            content.rates,
-            content.costs,
-            content.plans,
-        )
-        return side, compiled
+        return side_of(book), compiled
     if path.suffix in (".yaml", ".yml", ".json"):
         raise CommandError(f"{name}: no such file")
     context = Context()
@@ -327,13 +318,22 @@ def _event_data(parts: list[str]) -> dict[str, str]:
     epilog="""\b
 Examples:
   drawdown price-book import-litellm --version v1 --markup 30% --publish
-  drawdown price-book import-litellm --version v1 --output prices.json""",
+  drawdown price-book import-litellm --version v1 --output prices.json
+  drawdown price-book import-litellm --version v2 --catalogue newer.json --diff v1""",
 )
 def import_litellm(
     version: Annotated[str, typer.Option(help="Name of the new version.")],
-    catalogue_file: Annotated[
-        Path | None,
-        typer.Option("--catalogue", metavar="FILE", help="Default: the one that is shipped."),
+    catalogue_at: Annotated[
+        str | None,
+        typer.Option(
+            "--catalogue", metavar="FILE|URL", help="A newer one; default: the one that is shipped."
+        ),
+    ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            "--diff", metavar="BOOK", help="Only show what differs from a file or a version."
+        ),
     ] = None,
     markup: Annotated[
         str | None,
@@ -350,13 +350,14 @@ def import_litellm(
 ) -> None:
     """Import LiteLLM's catalogue of models as costs.
 
-    With --markup its prices too. Every number is taken as it is written there.
+    With --markup its prices too. Every number is taken as it is written there. A newer catalogue
+    makes a new version; --diff shows first what it changes.
     """
-    if (output is None) == (not publish_):
-        raise CommandError("say what to do with it: --output FILE or --publish", USAGE)
+    if [output is not None, publish_, against is not None].count(True) != 1:
+        raise CommandError("say what to do with it: --output FILE, --publish or --diff BOOK", USAGE)
     share = None if markup is None else _share(markup)
     imported = import_catalogue(
-        catalogue(None if catalogue_file is None else _text(catalogue_file)),
+        catalogue(None if catalogue_at is None else catalogue_text(catalogue_at)),
         version,
         markup=share,
         title=f"LiteLLM catalogue, markup {markup}" if markup else "LiteLLM catalogue, costs only",
@@ -366,6 +367,10 @@ def import_litellm(
     tell(f"{_counted(book)}; {len(imported.skipped)} models left out", quiet=hushed)
     for name, why in list(imported.skipped.items())[:SKIPPED_SHOWN]:
         tell(f"  left out  {name}: {why}", quiet=hushed)
+    if against is not None:
+        before, _ = _side(against)
+        _show_diff(before, side_of(book), as_json=as_json)
+        return
     if output is not None:
         _write(output, book)
         if as_json:
@@ -442,15 +447,6 @@ def _share(markup: str) -> Decimal:
     if not markup.strip().endswith("%") or not share.is_finite() or not -1 < share <= 100:
         raise CommandError(f"--markup: {markup!r} is no percentage such as 30%", USAGE)
     return share
-
-
-def _text(file: Path) -> str:
-    try:
-        return file.read_text("utf-8")
-    except OSError as error:
-        raise CommandError(f"{file}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise CommandError(f"{file}: not UTF-8 at byte {error.start}") from None
 
 
 def _write(file: Path, book: PriceBook) -> None:
