@@ -162,6 +162,7 @@ from drawdown.ledger.evolve import evolve
 from drawdown.ledger.holds import ended
 from drawdown.ledger.identity import command_key, usage_key
 from drawdown.ledger.journal import Origin
+from drawdown.ledger.margins import Margin, margins
 from drawdown.ledger.outcome import Decided, Moment
 from drawdown.ledger.prices import UnpricedError
 from drawdown.ledger.pricing import Use, charge_of
@@ -546,6 +547,11 @@ class Ledger:
         assert row is not None
         found: dict[str, Any] = json.loads(row_bytes(row))
         return found
+
+    def margins(self, customer: str, dimension: str) -> dict[str, Margin]:
+        """What each value of a dimension earned and cost: a task's model calls and its outcome."""
+        found = [decode_entry(value) for value in self._journal]
+        return margins([entry for entry in found if entry.subject == customer], dimension)
 
     def balance(self, customer: str, asset: str = "USD") -> str:
         """Unspent grants less credit used and overdrawn."""

@@ -54,6 +54,7 @@ COMMANDS: Final = {
     "customers": Listed(LOOK, "wallet", "List the customers and their balances."),
     "balance": Listed(LOOK, "balance", "Show what a customer had at a moment, from the journal."),
     "statement": Listed(LOOK, "statement", "Sum up a period from the journal, and issue it."),
+    "margins": Listed(LOOK, "margins", "Sum charges, revenue, cost and margin by a dimension."),
     "explain": Listed(LOOK, "explain", "Show how an entry's price came about, line by line."),
     "tail": Listed(LOOK, "tail", "Follow a topic, a readable line per record."),
     "scenario": Listed(LOOK, "scenario", "Play a scenario file: what happens, step by step."),

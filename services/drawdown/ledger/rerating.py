@@ -172,7 +172,9 @@ def _cost(before: Entry, quote: Quote, quantities: Any) -> tuple[int, str | None
     if price.cost_rate == REPORTED:
         return before.cost, REPORTED
     cost = cost_of(quote, quantities)
-    return cost or 0, None if cost is None else quote.exact.cost_rate
+    if cost is None:
+        return before.cost, price.cost_rate  # that version knows nothing better
+    return cost, quote.exact.cost_rate
 
 
 def _keeps_place(books: Books, before: Entry, quote: Quote) -> bool:
