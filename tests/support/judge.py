@@ -109,6 +109,8 @@ def _customer_wrongs(
             if running.get("before", "0") != runs.get(counter, "0"):
                 found.append(f"{where}: {counter} runs from {runs.get(counter, '0')}")
             runs[counter] = running.get("after", "0")
+            if "next_ends_at" in running:  # what holds goes on in the next period
+                runs.setdefault((running["counter"], running["ends_at"]), "0")
             if running.get("closed"):
                 del runs[counter]
         asset = data.get("asset")

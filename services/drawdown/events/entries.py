@@ -302,6 +302,13 @@ class RunningFacts(Record):
         description="Of an entry that was priced anew: the running quantity before and after what"
         " it is for, which it was priced by; what is counted stays as it is",
     )
+    level: Rational | None = Field(
+        default=None, description="Of what is weighted by time: the value that holds from now on"
+    )
+    rate: Name | None = Field(default=None, description="Which goes on while the level holds")
+    next_ends_at: Timestamp | None = Field(
+        default=None, description="At a period's end: of the next one, which begins with the level"
+    )
     over: bool = Field(
         default=False, description="The period is closed: nothing of it is counted any more"
     )

@@ -45,7 +45,7 @@ __all__ = [
     "TokenMap",
 ]
 
-Aggregation = Literal["sum", "max", "latest"]
+Aggregation = Literal["sum", "max", "latest", "time_weighted"]
 Pattern = Annotated[str, Field(min_length=1, max_length=256)]
 
 
@@ -62,7 +62,9 @@ class Meter(StrictRecord):
 
     `fields` maps a field of `data` to the quantity it is; a field not named there is a dimension.
     Within an event quantities add up; `aggregate` says how they do over a period: `sum` (the
-    default), the `max` seen, or the `latest` by the events' own time. `unique` makes quantities
+    default), the `max` seen, the `latest` by the events' own time, or `time_weighted`: an event's
+    value holds until the next one's, and the period's quantity is its average over the whole
+    period, so that 40 GB for a month are 40 and for half of it 20. `unique` makes quantities
     that count the different values of a dimension in a period. `events` counts the events.
     """
 

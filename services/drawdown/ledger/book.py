@@ -7,8 +7,8 @@ instant by the one published later.
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
 from decimal import Decimal
@@ -579,6 +579,10 @@ class Books:
         """The version in effect at a time; its first instant is included."""
         place = bisect_right(self._starts, time_ms)
         return self._in_turn[place - 1] if place else None
+
+    def before(self, time_ms: int) -> Iterator[Book]:
+        """The versions that were in effect before a time, the last one first."""
+        yield from reversed(self._in_turn[: bisect_left(self._starts, time_ms)])
 
     def named(self, version: str) -> Book | None:
         """The version of this name, whether it is in effect at any time or not."""

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
 from drawdown.events.base import milliseconds, moment
+from drawdown.events.calendar import period_of
 from drawdown.events.codec import RecordError
 from drawdown.events.entries import RunningFacts
 from drawdown.events.numbers import amount_of, amount_text, rational_of, rational_text
@@ -21,7 +22,9 @@ from drawdown.ledger.give_back import grown, shrunk, without
 from drawdown.ledger.journal import Entry, Origin, Sealed, seal
 from drawdown.ledger.outcome import Moment
 from drawdown.ledger.prices import CountedRate
+from drawdown.ledger.rates.running import RunningRate
 from drawdown.ledger.rates.terms import Number
+from drawdown.ledger.rates.weighted import share
 from drawdown.ledger.rows import Row
 from drawdown.ledger.slices import BrokenInvariantError
 from drawdown.ledger.values import (
@@ -40,8 +43,26 @@ SHARDS: Final = tuple(f"{number:02x}" for number in range(16**SHARD_LENGTH))
 CLOSE: Final = "close"
 PERIOD: Final = "period"
 """Name of the timer."""
+CLOSES_AFTER_MS: Final = 35 * 86_400_000
+"""A period's row stays until no event of it is accepted: the longest lateness there is."""
 
 _RunningFacts: Callable[..., RunningFacts] = struct_of(RunningFacts)
+
+
+def _held_to_the_end(row: Running, more: Number, holding: RunningRate | None) -> dict[str, Any]:
+    """What the entry says of a counter whose period ends with a value that goes on."""
+    assert row.level is not None
+    next_ms = row.ends_ms
+    if holding is not None:
+        _, next_ms = period_of(row.ends_ms, holding.counter.every, holding.counter.zone)
+    return {
+        "after": rational_text(row.quantity + more),
+        "latest_at": moment(row.ends_ms),
+        "level": rational_text(row.level),
+        "rate": row.rate,
+        "next_ends_at": None if holding is None else moment(next_ms),
+        "refundable": holding is not None and holding.gives_back,
+    }
 
 
 class RowReader(Protocol):
@@ -97,6 +118,11 @@ def evolve_counters(rows: RowReader, sealed: Sealed) -> dict[str, Row | None]:
     elif facts.refundable:
         back = reverses is not None and reverses.back
         parts = (without if back else _paid)(parts, entry.slices)
+    level, rate = (None, None) if row is None else (row.level, row.rate)
+    if facts.level is not None:
+        level, rate = rational_of(facts.level), facts.rate
+    if facts.next_ends_at is not None:
+        changed.update(_begun(rows, entry, facts, asset, ends_ms))
     changed[key] = Running(
         entry.customer,
         facts.counter,
@@ -114,8 +140,41 @@ def evolve_counters(rows: RowReader, sealed: Sealed) -> dict[str, Row | None]:
         parts,
         keyed,
         entry.sequence,
+        level,
+        rate,
     )
     return changed
+
+
+def _begun(
+    rows: RowReader, entry: Entry, facts: RunningFacts, asset: str, starts_ms: int
+) -> dict[str, Row | None]:
+    """The row of the next period, which begins with what holds; unless use began it already."""
+    assert facts.next_ends_at is not None
+    ends_ms = milliseconds(facts.next_ends_at)
+    key = running_key(entry.customer, facts.counter, starts_ms, ends_ms)
+    if facts.level is None or rows.row(key) is not None:
+        return {}
+    return {
+        key: Running(
+            entry.customer,
+            facts.counter,
+            facts.meter or "",
+            asset,
+            0,
+            0,
+            starts_ms,
+            ends_ms,
+            ends_ms + CLOSES_AFTER_MS,
+            starts_ms,
+            None,
+            (),
+            keyed=False,
+            sequence=entry.sequence,
+            level=rational_of(facts.level),
+            rate=facts.rate,
+        )
+    }
 
 
 def _paid(parts: Any, slices: tuple[Slice, ...]) -> Any:
@@ -253,10 +312,15 @@ def period(facts: RunningFacts) -> tuple[int, int]:
 
 
 def ended_period(
-    wallet: Wallet, row: Running, reporting: str, by: Order | None, now: Moment
+    wallet: Wallet,
+    row: Running,
+    reporting: str,
+    by: Order | None,
+    now: Moment,
+    holding: RunningRate | None = None,
 ) -> Sealed:
-    """The entry that a running row's timer brings about: the true-up of its commitment, paid by the
-    book's order as any debit, or its close."""
+    """The entry that a running row's timer brings about: the true-up of its commitment, or what
+    held to its end by the rate `holding`, paid by the book's order as any debit; or its close."""
     due_ms = row.due_ms
     assert due_ms is not None
     life = row.ends_ms == NEVER
@@ -279,7 +343,16 @@ def ended_period(
         Origin(timer=PERIOD, due_ms=due_ms),
     )
     short = 0 if row.commitment is None else row.commitment - row.charged
-    if short > 0:
+    reason = f"true-up of {row.counter}: its commitment was not used up"
+    if row.holds:
+        assert row.level is not None
+        more = share(row.level, row.latest_ms, row.ends_ms, row.starts_ms, row.ends_ms)
+        short = (
+            0 if holding is None else max(holding.charge(row.quantity, row.quantity + more)[0], 0)
+        )
+        facts = replaced(facts, **_held_to_the_end(row, more, holding))
+        reason = f"{row.counter}: what held to the end of the period"
+    if short > 0 or row.holds:
         account = wallet.account(row.asset)
         taken = take(wallet, account, short, row.meter, {}, now.at_ms, reporting, by)
         return seal(
@@ -294,8 +367,10 @@ def ended_period(
                 credit=taken.credit,
                 overdrawn=taken.overdrawn,
                 revenue=taken.revenue,
-                reason=f"true-up of {row.counter}: its commitment was not used up",
-                running=replaced(facts, commitment=amount_text(row.commitment or 0)),
+                reason=reason,
+                running=facts
+                if row.commitment is None
+                else replaced(facts, commitment=amount_text(row.commitment)),
             )
         )
     return seal(replaced(entry, running=replaced(facts, closed=True)))

@@ -29,6 +29,7 @@ from drawdown.ledger.identity import command_fingerprint, recall
 from drawdown.ledger.issuing import issue
 from drawdown.ledger.journal import Entry, Origin, Sealed, seal
 from drawdown.ledger.outcome import Decided, Moment, crossings
+from drawdown.ledger.rates.running import RunningRate
 from drawdown.ledger.replay import first_answer
 from drawdown.ledger.rerating import rerate
 from drawdown.ledger.reversal import reverse, with_settled
@@ -208,7 +209,7 @@ def _period_ends(rows: Rows, key: str, row: Running, books: Books, now: Moment) 
     book = books.at(now.at_ms)
     reporting = REPORTING_DEFAULT if book is None else book.reporting
     order = None if book is None else book.order
-    first = ended_period(owner, row, reporting, order, now)
+    first = ended_period(owner, row, reporting, order, now, _holding(row, books))
     entries: tuple[Sealed, ...] = (first,)
     after = evolve(rows, first)
     left = after[key]
@@ -219,6 +220,18 @@ def _period_ends(rows: Rows, key: str, row: Running, books: Books, now: Moment) 
     spent = entry.amount - entry.overdrawn  # nothing, where the period is only closed
     crossed = crossings(owner, book, row.asset, spent, now.at_ms)
     return Decided(entries, crossed=crossed, overdrawn=entry.overdrawn, wallet=owner)
+
+
+def _holding(row: Running, books: Books) -> RunningRate | None:
+    """The rate that prices what held to a period's end: as the version in effect then has it, or
+    the last one before that had it."""
+    if not row.holds or row.rate is None:
+        return None
+    for book in books.before(row.ends_ms):
+        rate = book.counting.get(row.rate)
+        if isinstance(rate, RunningRate) and rate.counter.name == row.counter:
+            return rate
+    return None
 
 
 def refused(command: Command, error: RecordError, now: Moment) -> Decision:

@@ -16,12 +16,13 @@ from drawdown.events.calendar import LIFE, period_of
 from drawdown.events.entries import RunningFacts
 from drawdown.events.numbers import amount_text, rational_text
 from drawdown.events.structs import replaced, struct_of
-from drawdown.ledger.counters import place_of
+from drawdown.ledger.counters import CLOSES_AFTER_MS, place_of
 from drawdown.ledger.evolve import Rows
 from drawdown.ledger.prices import AnyRate, CompiledRate, Quantities, UnpricedError
 from drawdown.ledger.rates.running import CommitmentRate, Counter, OutcomeRate, RunningRate
 from drawdown.ledger.rates.single import ShareRate
 from drawdown.ledger.rates.terms import Number, only
+from drawdown.ledger.rates.weighted import Reckoned, reckoned
 from drawdown.ledger.values import (
     NEVER,
     SHARD_LENGTH,
@@ -32,8 +33,6 @@ from drawdown.ledger.values import (
     seen_key,
 )
 
-CLOSES_AFTER_MS: Final = 35 * 86_400_000
-"""A period's row stays until no event of it is accepted: the longest lateness there is."""
 KEYS_MAX: Final = 512
 """Of one shard: 131,072 different values of a counter, evenly spread."""
 
@@ -130,6 +129,17 @@ def _running(rows: Rows, rate: RunningRate, use: Use) -> Charge:
         after = before + added
     elif counter.how == "max":
         after = max(before, added)
+    elif counter.how == "time_weighted":
+        if counter.quantity not in use.quantities:
+            return Charge(0, True)
+        while place.row is not None and place.row.latest_ms >= place.ends_ms:
+            # The period is reckoned to its end: it holds from there on.
+            use = replaced(use, time_ms=place.ends_ms)
+            place = _place(rows, counter, rate.asset, use)
+        found = reckoned(rows, place.row, use.customer, counter, place.starts_ms, use.time_ms)
+        if found is None:
+            return Charge(0, True)
+        return _weighted(rate, place, use, added, found)
     elif counter.how == "latest":
         if counter.quantity not in use.quantities or (
             place.row is not None and use.time_ms < place.row.latest_ms
@@ -155,6 +165,26 @@ def _running(rows: Rows, rate: RunningRate, use: Use) -> Charge:
         back = place.row.parts if place.row is not None else ()
     # What has a key beside it is remembered by the key, of outcomes alone.
     facts = place.facts(use, after, refundable=rate.gives_back and "key" not in more, **more)
+    return Charge(amount, exact, facts, back)
+
+
+def _weighted(rate: RunningRate, place: Place, use: Use, level: Number, found: Reckoned) -> Charge:
+    """What held until now is charged, and another value holds from now on."""
+    row = place.row
+    after = place.quantity + found.quantity
+    amount, exact = rate.charge(None if row is None else place.quantity, after)
+    back: tuple[ChargedPart, ...] = ()
+    if amount < 0:
+        amount = max(amount, -max(place.charged, 0))
+        back = row.parts if row is not None else ()
+    facts = place.facts(
+        use,
+        after,
+        refundable=rate.gives_back,
+        latest_at=moment(found.until_ms),
+        level=rational_text(level),
+        rate=rate.id,
+    )
     return Charge(amount, exact, facts, back)
 
 
@@ -185,6 +215,9 @@ def in_place(facts: RunningFacts, row: Running | None, **changes: Any) -> Runnin
         after=now,
         place=[rational_text(before), rational_text(after)],
         latest_at=None,
+        level=None,
+        rate=None,
+        next_ends_at=None,
         over=row is None,
         commitment=None,
         **changes,

@@ -21,20 +21,13 @@ from drawdown.events.structs import replaced, struct_of
 from drawdown.ledger.book import Book, Books, Quote
 from drawdown.ledger.captures import cost_of, quoted_use, stated_quantities
 from drawdown.ledger.corrections import blank
-from drawdown.ledger.counters import period, uncounted
+from drawdown.ledger.counters import CLOSES_AFTER_MS, period, uncounted
 from drawdown.ledger.evolve import Rows, RowsAfter, evolve
 from drawdown.ledger.give_back import pay
 from drawdown.ledger.journal import Entry, Origin, Rare, Sealed, seal
 from drawdown.ledger.outcome import Decided, Moment, crossings
 from drawdown.ledger.prices import CountedRate, UnpricedError
-from drawdown.ledger.pricing import (
-    CLOSES_AFTER_MS,
-    Charge,
-    Use,
-    charge_in_place,
-    charge_of,
-    in_place,
-)
+from drawdown.ledger.pricing import Charge, Use, charge_in_place, charge_of, in_place
 from drawdown.ledger.rates.running import OutcomeRate, RunningRate
 from drawdown.ledger.reversal import (
     back_to_customer,

@@ -62,7 +62,8 @@ def reverse(
             "entry",
         )
     instead = INSTEAD.get(before.kind)
-    if before.running is not None and before.origin.timer is not None and instead is None:
+    running = before.running
+    if running is not None and running.commitment is not None and before.origin.timer is not None:
         instead = "adjust: the commitment would be trued up again"
     reverses = before.rare.reverses
     if reverses is not None and before.rare.rerates is not None:

@@ -252,6 +252,8 @@ def _running_record(row: Running) -> wire.RunningRow:
         commitment=None if row.commitment is None else amount_text(row.commitment),
         parts=_charged_parts(row.parts),
         keyed=row.keyed,
+        level=None if row.level is None else rational_text(row.level),
+        rate=row.rate,
         sequence=row.sequence,
     )
 
@@ -430,6 +432,8 @@ def _running(row: wire.RunningRow) -> Running:
         parts=_parts(row.parts),
         keyed=row.keyed,
         sequence=row.sequence,
+        level=None if row.level is None else rational_of(row.level),
+        rate=row.rate,
     )
 
 

@@ -15,7 +15,7 @@ from drawdown.events.numbers import UNIT
 from drawdown.ledger.rates.linear import CompiledRate
 from drawdown.ledger.rates.terms import Number, Quantities, Termed
 
-How = Literal["sum", "max", "latest", "unique"]
+How = Literal["sum", "max", "latest", "time_weighted", "unique"]
 
 
 class Curve(Protocol):
