@@ -25,7 +25,7 @@ from drawdown.ledger.journal import Origin, unseal
 from drawdown.ledger.outcome import Moment
 from drawdown.ledger.rerating import PRICED
 from drawdown.replay.job import TELL_EVERY
-from drawdown.replay.log import Ends, PartitionLog
+from drawdown.stream.partition_log import Ends, PartitionLog
 from drawdown.stream.ports import Cluster
 
 Told = Callable[[int, int, int], None]
