@@ -22,10 +22,11 @@ EXACT = [
     PACKAGE / "settlement" / "books.py",
     PACKAGE / "settlement" / "publish.py",
     PACKAGE / "replay" / "rerating.py",
+    PACKAGE / "book_file.py",
     PACKAGE / "pure.py",
     *(
         PACKAGE / "cli" / f"{name}.py"
-        for name in ("book_file", "price_formulas", "price_lines", "quoting", "rerate")
+        for name in ("price_formulas", "price_lines", "quoting", "rerate")
     ),
 ]
 

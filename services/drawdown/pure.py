@@ -82,7 +82,7 @@ wins over those of a plan and those for all.
 ... }, effective_at="2027-03-01T00:00:00Z")
 >>> done = ledger.rerate("ada", 6, run="goodwill", reason="promised", book="2027-03")
 >>> done["amount"], ledger.balance("ada"), ledger.entries("ada")[-1]["data"]["price"]["own"]
-('0', '6.5', 'customer ada')
+('0', '5.5', 'customer ada')
 
 Plans are in the book as well: fees, grants and rights, cycle by cycle.
 

@@ -106,7 +106,7 @@ def test_it_is_done_once() -> None:
     assert again.answer.sequence == first.answer.sequence
     with pytest.raises(RecordError, match="priced anew, by entry 4"):
         till.command("rerate", "ada", **{**content, "id": "re-2"})
-    with pytest.raises(RecordError, match="was reversed by entry 4"):
+    with pytest.raises(RecordError, match="was reversed or ended by entry 4"):
         till.reverse("ada", 2)
     check(till)
 
