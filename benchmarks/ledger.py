@@ -99,6 +99,8 @@ def main(arguments: list[str]) -> int:
         "graduated_prices_per_second": int(statistics.median(prices_round() for _ in range(3))),
         "book_load_seconds": round(statistics.median(loads), 3),
         "book_load_rates": BOOK_RATES,
+        "match_us_of_100_rates": match_us(100),
+        "match_us_of_10000_rates": match_us(BOOK_RATES),
         "events": len(values),
         "rounds": ROUNDS,
     }
@@ -249,9 +251,8 @@ def prices_round(prices: int = 20_000) -> float:
 BOOK_RATES = 10_000
 
 
-def load_seconds() -> float:
-    """Seconds to read a book of 10,000 rates from its records, and compile it."""
-    rates = [
+def _rates(count: int) -> list[dict[str, Any]]:
+    return [
         {
             "id": f"r{number}",
             "meter": "m",
@@ -259,9 +260,23 @@ def load_seconds() -> float:
             "match": {"model": f"model-{number}"},
             "price": {"model": "per_unit", "quantity": "n", "price": f"0.{number + 1:05d}"},
         }
-        for number in range(BOOK_RATES)
+        for number in range(count)
     ]
-    values, _ = records_of(PriceBook.model_validate(_content(rates)), EPOCH, EPOCH)
+
+
+def match_us(rates: int, matches: int = 20_000) -> float:
+    """Microseconds to find a use's rate in a book of so many, with nothing remembered."""
+    book = load(_content(_rates(rates)))
+    models = [{"model": f"model-{number * 7919 % rates}"} for number in range(matches)]
+    began = time.perf_counter()
+    for dimensions in models:
+        book.prices.match("m", dimensions)
+    return round((time.perf_counter() - began) / matches * 1e6, 2)
+
+
+def load_seconds() -> float:
+    """Seconds to read a book of 10,000 rates from its records, and compile it."""
+    values, _ = records_of(PriceBook.model_validate(_content(_rates(BOOK_RATES))), EPOCH, EPOCH)
     gc.collect()
     began = time.perf_counter()
     reader = read_books(enumerate(values))

@@ -21,6 +21,13 @@ EXACT = [
     PACKAGE / "settlement" / "application.py",
     PACKAGE / "settlement" / "books.py",
     PACKAGE / "settlement" / "publish.py",
+    PACKAGE / "replay" / "rerating.py",
+    PACKAGE / "book_file.py",
+    PACKAGE / "pure.py",
+    *(
+        PACKAGE / "cli" / f"{name}.py"
+        for name in ("price_formulas", "price_lines", "quoting", "rerate")
+    ),
 ]
 
 EXCEPTIONS = {
@@ -37,6 +44,9 @@ EXCEPTIONS = {
     ): "seconds",
     ("settlement/books.py", "now: float"): "seconds",
     ("settlement/books.py", "self._confirmed_at: float | None = None"): "seconds",
+    ("pure.py", "isinstance(value, float)"): "to refuse one",
+    ("cli/price_formulas.py", "count * Fraction(price) / Fraction(per)"): "of fractions",
+    ("cli/price_lines.py", "round(value)"): "of a fraction: half-even, to an integer",
     ("settlement/publish.py", "producer.flush(30.0)"): "seconds",
     ("settlement/publish.py", "consumer.poll(10.0)"): "seconds",
 }  # fmt: skip

@@ -70,6 +70,20 @@ captured   -3
 >>> [(line["kind"], line["amount"], line.get("late")) for line in february["assets"][0]["lines"]]
 [('debited', '-1', None), ('debited', '-0.5', '2027-01')]
 
+A use can be priced anew by another version, as a reversal and a new debit; a customer's own rate
+wins over those of a plan and those for all.
+
+>>> free = {"id": "ada", "meter": "egress", "asset": "USD", "customer": "ada",
+...         "price": {"model": "per_unit", "quantity": "gb", "price": "0"}}
+>>> _ = ledger.publish({
+...     "version": "2027-03", "assets": [{"code": "USD", "scale": 12}],
+...     "meters": [{"id": "egress", "event_types": ["egress"], "fields": {"gb": "gb"}}],
+...     "rates": [free],
+... }, effective_at="2027-03-01T00:00:00Z")
+>>> done = ledger.rerate("ada", 6, run="goodwill", reason="promised", book="2027-03")
+>>> done["amount"], ledger.balance("ada"), ledger.entries("ada")[-1]["data"]["price"]["own"]
+('0', '5.5', 'customer ada')
+
 Plans are in the book as well: fees, grants and rights, cycle by cycle.
 
 >>> ledger = Ledger({
@@ -143,10 +157,12 @@ from drawdown.events.structs import struct_of, to_struct
 from drawdown.ledger.book import Book, BookError, Books
 from drawdown.ledger.captures import cost_of
 from drawdown.ledger.decide import decide_command, decide_timer, refused
+from drawdown.ledger.digits import check_digits
 from drawdown.ledger.evolve import evolve
 from drawdown.ledger.holds import ended
 from drawdown.ledger.identity import command_key, usage_key
 from drawdown.ledger.journal import Origin
+from drawdown.ledger.margins import Margin, margins
 from drawdown.ledger.outcome import Decided, Moment
 from drawdown.ledger.prices import UnpricedError
 from drawdown.ledger.pricing import Use, charge_of
@@ -176,6 +192,7 @@ def load(content: Mapping[str, Any], *, effective_at: Time = 0, number: int = 0)
         first = error.errors()[0]
         raise BookError(".".join(map(str, first["loc"])) or "book", first["msg"]) from None
     made = to_struct(book)
+    check_digits(made)
     at = moment(_ms(effective_at))
     commit = _CommitRecord(
         version=book.version,
@@ -212,9 +229,17 @@ class Price:
 
 
 def price(
-    book: Book, meter: str, data: Mapping[str, Any], *, at: Time, used: str | int = 0
+    book: Book,
+    meter: str,
+    data: Mapping[str, Any],
+    *,
+    at: Time,
+    used: str | int = 0,
+    customer: str = "",
+    plan: str | None = None,
 ) -> Price:
-    """Price a use of a meter, `used` being the running quantity before it in its period.
+    """Price a use of a meter, `used` being the running quantity before it in its period; by the
+    rates of a customer or a plan where the book has any that match.
 
     Raises RecordError for data that is no use of the meter, BookError for a meter nobody knows.
     """
@@ -223,7 +248,7 @@ def price(
         raise BookError("meters", f"no meter counts {meter!r}")
     plain = _exact(data, ())
     quantities, dimensions, _ = counts.measure(plain)
-    quote = book.quote(counts, dimensions)
+    quote = book.quote(counts, dimensions, customer, plan)
     cost = cost_of(quote, quantities)
     use = Use("", counts.id, quantities, dimensions, _ms(at), cost)
     said = None if cost is None else amount_text(cost)
@@ -456,6 +481,31 @@ class Ledger:
 
     # time
 
+    def reverse(
+        self, customer: str, sequence: int, *, reason: str, at: Time | None = None, **fields: Any
+    ) -> dict[str, Any]:
+        """Book the exact inverse of an entry, by its number."""
+        entry = self.entries(customer)[sequence - 1]
+        return self.command("reverse", customer, at=at, entry=entry, reason=reason, **fields)
+
+    def rerate(
+        self,
+        customer: str,
+        sequence: int,
+        *,
+        run: str,
+        reason: str,
+        book: str | None = None,
+        at: Time | None = None,
+    ) -> dict[str, Any]:
+        """Price a use anew that an entry debited, or that had no price: by another version of the
+        book, or the one in effect now."""
+        fields = {} if book is None else {"book": book}
+        entry = self.entries(customer)[sequence - 1]
+        return self.command(
+            "rerate", customer, at=at, entry=entry, run=run, reason=reason, **fields
+        )
+
     def advance(self, at: Time) -> list[dict[str, Any]]:
         """Let time go on to `at`: what comes due is done in its order. The entries it made."""
         until_ms = _ms(at)
@@ -497,6 +547,11 @@ class Ledger:
         assert row is not None
         found: dict[str, Any] = json.loads(row_bytes(row))
         return found
+
+    def margins(self, customer: str, dimension: str) -> dict[str, Margin]:
+        """What each value of a dimension earned and cost: a task's model calls and its outcome."""
+        found = [decode_entry(value) for value in self._journal]
+        return margins([entry for entry in found if entry.subject == customer], dimension)
 
     def balance(self, customer: str, asset: str = "USD") -> str:
         """Unspent grants less credit used and overdrawn."""

@@ -135,9 +135,13 @@ def test_a_published_book_can_be_shown_changed_and_published(
 
     again = tmp_path / "again.json"
     again.write_text(json.dumps(document, default=str))
+    assert (
+        "is published, in effect from the beginning" in stack.ok("price-book", "publish", again).err
+    )
+    again.write_text(json.dumps({**document, "title": "another"}, default=str))
     ended = stack("price-book", "publish", again)
     assert ended.code == FAILED
-    assert ended.error.startswith("version 'v1' was published before and never changes")
+    assert ended.error.startswith("version 'v1' was published before, with other content, and")
 
     again.write_text(json.dumps({**document, "version": "v2"}, default=str))
     soon = stack("price-book", "publish", again, "--effective-at", "2020-01-01T00:00:00Z")
@@ -145,6 +149,14 @@ def test_a_published_book_can_be_shown_changed_and_published(
     assert stack("price-book", "publish", again, "--effective-at", "soon").code == USAGE
     later = stack.ok("price-book", "publish", again, "--effective-at", "2999-01-01T00:00:00Z")
     assert "version v2 is published, in effect from 2999-01-01" in later.err
+    back = stack.json("price-book", "rollback", "v1", "--effective-at", "2998-01-01T00:00:00Z")
+    assert (back["version"], back["restores"], back["superseded"]) == ("v1+2", "v1", ["v2"])
+    states = {v["version"]: v["state"] for v in stack.json("price-book", "list")["versions"]}
+    assert [states[name] for name in ("v1", "v1+2", "v2")] == [
+        *("in effect", "scheduled", "superseded")
+    ]
+    assert "superseded  by v1+2" in stack.ok("price-book", "show", "v2").out
+    assert "restores    v1" in stack.ok("price-book", "show", "v1+2").out
     assert stack("price-book", "show", "v3").code == FAILED
 
 

@@ -20,6 +20,7 @@ from drawdown.events.commands import (
     Grant,
     IssueStatement,
     Release,
+    Rerate,
     ResumeSubscription,
     Reverse,
     SetState,
@@ -282,6 +283,17 @@ SAMPLES: Final[list[tuple[type[BaseModel], dict[str, Any]]]] = [
             "reason": "refund",
             "gone": "lapse",
             "keep_cost": True,
+        },
+    ),
+    (
+        Rerate,
+        {
+            **COMMAND,
+            "type": "rerate",
+            "entry": {"specversion": "1.0", "data": {"sequence": 7}},
+            "run": "june",
+            "book": "2026-07",
+            "reason": "the wrong price",
         },
     ),
     (

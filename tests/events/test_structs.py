@@ -14,7 +14,7 @@ from tests.events.samples import SAMPLES, spoiled
 
 from drawdown.events.base import Amount, CustomerId, Identifier, Name, Price, QuantityText, Record
 from drawdown.events.codec import decode_usage, encode
-from drawdown.events.commands import Reverse
+from drawdown.events.commands import Rerate, Reverse
 from drawdown.events.pricebook import PriceBook
 from drawdown.events.structs import UnsupportedFieldError, struct_of, to_struct
 from drawdown.events.usage import UsageEvent
@@ -51,7 +51,7 @@ def test_a_full_record_is_accepted_by_both(model: type[BaseModel], sample: dict[
     msgspec.json.decode(value, type=struct_of(model, checked=True))
 
 
-OPEN = {UsageEvent: "data.", Reverse: "entry."}
+OPEN = {UsageEvent: "data.", Reverse: "entry.", Rerate: "entry."}
 
 
 @EACH

@@ -204,3 +204,25 @@ def test_a_book_that_contradicts_itself_says_where(
         compiled(**content)
     assert found.value.where == where
     assert says in found.value.detail
+
+
+class Counted(dict[str, str]):
+    """Dimensions that count how often they are looked at."""
+
+    looks = 0
+
+    def __getitem__(self, name: str) -> str:
+        self.looks += 1
+        return super().__getitem__(name)
+
+
+def test_a_rate_of_ten_thousand_is_found_as_one_of_ten_is() -> None:
+    looks = []
+    for count in (10, 10_000):
+        book = compiled(rates=[rate(f"r{number}", model=f"m{number}") for number in range(count)])
+        dimensions = Counted(model=f"m{count - 1}", team="red")
+        found = book.prices.match("llm", dimensions)
+        assert found is not None
+        assert found.rate.id == f"r{count - 1}"
+        looks.append(dimensions.looks)
+    assert looks == [1, 1]

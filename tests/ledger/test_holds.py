@@ -494,16 +494,25 @@ def test_final_is_a_dimension_like_any_where_no_hold_is_named() -> None:
     assert till.entries("ada")[-1]["data"]["usage"]["dimensions"] == {"final": "true"}
 
 
-def test_usage_without_a_price_leaves_its_hold_alone() -> None:
+@pytest.mark.parametrize(
+    ("final", "held", "kinds"),
+    [(False, "4", ["grant", "hold", "capture", "unpriced"]),
+     (True, None, ["grant", "hold", "capture", "release", "unpriced"])],
+)  # fmt: skip
+def test_usage_without_a_price_releases_its_hold_if_it_is_the_last(
+    final: bool, held: str | None, kinds: list[str]
+) -> None:
     till = given("10")
     hold(till, 4)
     till.use("ada", type="other", units=0, hold="h", final=False)
     book = price_book("v2", rates=[price_book().rates[0].model_copy(update={"match": {"a": "b"}})])
     till.publish(book, NOW + 1)
     till.at_ms += 2
-    till.use("ada", 1, hold="h", final=True)
-    assert till.entries("ada")[-1]["type"] == "drawdown.entry.unpriced"
-    assert till.account("ada")["held"] == "4"
+    till.use("ada", 1, hold="h", final=final)
+    assert [line[0] for line in till.statement("ada")] == kinds
+    assert till.account("ada").get("held") == held
+    assert till.wrongs() == []
+    assert till.replayed().bytes_of_rows() == till.bytes_of_rows()
 
 
 # --- limits --------------------------------------------------------------------------------------

@@ -10,9 +10,7 @@ import pytest
 from tests.support.till import DAY, HOUR, START_MS, Till
 
 from drawdown.events.base import at_text
-from drawdown.events.codec import RecordError
 from drawdown.events.pricebook import PriceBook
-from drawdown.events.reasons import Reason
 from drawdown.ledger.rows import due_of, row_bytes
 
 NOW = START_MS
@@ -486,26 +484,6 @@ def test_the_latest_is_that_of_the_events_own_time() -> None:
 # --- beside recurrence, corrections and orders ---------------------------------------------------
 
 VOLUME = {"model": "volume", "quantity": "units", "tiers": HALF}
-
-
-@pytest.mark.parametrize("units", [[10], [10, 1]], ids=["a debit", "what was given back"])
-def test_what_was_counted_is_not_reversed(units: list[int]) -> None:
-    till = till_of(VOLUME)
-    for each in units:
-        charged(till, units=each)
-    with pytest.raises(RecordError, match="stays counted") as refused:
-        till.reverse("ada")
-    assert refused.value.reason == Reason.NOT_REVERSIBLE
-    check(till)
-
-
-def test_a_period_that_is_closed_is_not_reopened() -> None:
-    till = till_of(VOLUME)
-    charged(till, units=1)
-    till.tick(NOW + 60 * DAY)
-    assert till.statement("ada")[-1][0] == "close"
-    with pytest.raises(RecordError, match="stays counted"):
-        till.reverse("ada")
 
 
 @pytest.mark.parametrize("policy", ["drawdown", "orb"])

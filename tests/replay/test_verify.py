@@ -256,6 +256,25 @@ def test_what_runs_is_decided_again_with_its_true_ups_and_its_closing() -> None:
     assert told(replayed(desk)) == []
 
 
+def test_what_holds_over_periods_is_decided_again() -> None:
+    desk = Desk(partitions=1)
+    desk.publish(prices())
+    desk.start()
+    desk.grant("ada", "100")
+    desk.event("ada", {"gb": 10}, type="disk")
+    desk.settle()
+    desk.pass_time(60 * DAY_S)
+    desk.event("ada", {"gb": 20}, type="disk")  # perhaps before the timers
+    desk.settle()
+    desk.pass_time(60 * DAY_S)
+    desk.settle()
+    report = verified(desk)
+    assert told(report) == []
+    assert report.counts.decided_again == report.counts.entries == len(desk.entries())
+    assert report.counts.timers >= 4
+    assert told(replayed(desk)) == []
+
+
 @pytest.mark.parametrize("first", ["usage", "a check", "a grant", "the timer"])
 def test_cycles_are_decided_again_whatever_began_them(first: str) -> None:
     desk = Desk(partitions=1)

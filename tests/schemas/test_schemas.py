@@ -213,6 +213,9 @@ def _correct(desk: Desk) -> None:
     desk.use("max", input=1_000_000)
     desk.settle()
     used = desk.entries("max")[-1]
+    desk.command("rerate", "max", entry=used, run="june", reason="wrong", book="v3")
+    desk.settle()
+    used = desk.entries("max")[-1]
     desk.command("reverse", "max", entry=used, reason="the model failed")
     desk.command("adjust", "max", asset="USD", amount="-30", reason="forgotten")
     desk.settle()

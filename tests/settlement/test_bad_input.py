@@ -25,6 +25,7 @@ from drawdown.events.commands import (
     Grant,
     IssueStatement,
     Release,
+    Rerate,
     ResumeSubscription,
     Reverse,
     SetState,
@@ -501,7 +502,7 @@ def _damaged(value: bytes, rolled: random.Random) -> bytes:
 
 SPOILED = {
     *(UsageEvent, Authorize, Capture, Release, Extend, Grant, SetTerms),
-    *(Void, Adjust, Reverse, Convert, SetState, IssueStatement),
+    *(Void, Adjust, Reverse, Rerate, Convert, SetState, IssueStatement),
     *(Void, Adjust, Reverse, Convert, SetState),
     *(Subscribe, ChangeSubscription, CancelSubscription, ResumeSubscription),
 }

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
+from fractions import Fraction
 from typing import Any
 
 import pytest
 from tests.support.desk import Desk, book
 
-from drawdown.events.base import at_text
+from drawdown.events.base import MILLISECOND, at_text
 from drawdown.events.catalogue import BALANCES
+from drawdown.events.numbers import amount_of, rational_of
 from drawdown.events.pricebook import PriceBook
 from drawdown.stream.store import MemoryStores
 
@@ -25,6 +28,12 @@ def prices() -> PriceBook:
         {"id": "activity", "event_types": ["activity"], "unique": {"wallets": "wallet"}},
         {"id": "fin", "event_types": ["fin"]},
         {"id": "call", "event_types": ["call"], "fields": {"minutes": "minutes"}},
+        {
+            "id": "disk",
+            "event_types": ["disk"],
+            "fields": {"gb": "gb"},
+            "aggregate": {"gb": "time_weighted"},
+        },
     ]
     minutes = {"model": "per_unit", "quantity": "minutes", "price": "1"}
     tiers = [{"up_to": "10", "price": "1"}, {"price": "0.5"}]
@@ -33,6 +42,7 @@ def prices() -> PriceBook:
         ("image", {"model": "volume", "quantity": "images", "tiers": tiers}),
         ("activity", {"model": "allowance", "quantity": "wallets", "included": "1", "price": "2"}),
         ("fin", {"model": "outcome", "key": "task", "price": "0.99", "undo": undo}),
+        ("disk", {"model": "graduated", "quantity": "gb", "tiers": [{"price": "0.31"}]}),
         ("call", {"model": "commitment", "amount": "10", "factor": "1.5", "base": minutes}),
     ]
     return PriceBook.model_validate(
@@ -106,6 +116,30 @@ def test_a_period_ends_by_its_timer_and_leaves_no_row(desk: Desk, disk: str) -> 
     desk.settle()
     assert rows(desk) == {}
     assert sorted(desk.kinds("ada")) == ["close", "close", "debit", "debit", "grant"]
+    assert desk.wrongs() == []
+
+
+@pytest.mark.parametrize("disk", ["kept", "lost"])
+def test_what_holds_is_charged_at_the_end_of_each_period_and_goes_on(desk: Desk, disk: str) -> None:
+    use(desk, "disk", gb=10)
+    desk.settle()
+    for _ in range(2):
+        desk.settlers[0].restart(disk=None if disk == "kept" else MemoryStores())
+        desk.settle()
+        desk.pass_time(FEBRUARY_S + 3600)
+        desk.settle()
+    use(desk, "disk", gb=0)
+    desk.settle()
+    assert rows(desk)["running disk#2027-02-01T00:00:00Z"]["level"] == "0"
+    began, january, february = [e["data"] for e in desk.entries("ada")[1:]]
+    ends, since = (
+        datetime.fromisoformat(january["running"][at]) for at in ("ends_at", "starts_at")
+    )
+    held = ends - datetime.fromisoformat(began["usage"]["time"])
+    average = 10 * Fraction(held // MILLISECOND, (ends - since) // MILLISECOND)
+    assert rational_of(january["running"]["after"]) == average
+    assert amount_of(january["amount"]) == round(average * Fraction("0.31") * 10**12)
+    assert february["running"]["before"] == "0"
     assert desk.wrongs() == []
 
 

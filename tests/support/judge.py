@@ -104,11 +104,13 @@ def _customer_wrongs(
         if said is not None:
             found += [f"{where}: {what}" for what in _hold_wrongs(kind, data, said, entry, holds)]
         running = data.get("running")
-        if running is not None:
+        if running is not None and not running.get("over"):
             counter = (running["counter"], running.get("starts_at"))
             if running.get("before", "0") != runs.get(counter, "0"):
                 found.append(f"{where}: {counter} runs from {runs.get(counter, '0')}")
             runs[counter] = running.get("after", "0")
+            if "next_ends_at" in running:  # what holds goes on in the next period
+                runs.setdefault((running["counter"], running["ends_at"]), "0")
             if running.get("closed"):
                 del runs[counter]
         asset = data.get("asset")
@@ -190,10 +192,12 @@ def _customer_wrongs(
 
 def _of_another(entry: dict[str, Any]) -> bool:
     """A conversion is two entries of one command: what is given, and what is got. A subscription
-    comes with fees, grants and what else follows. One of them has the command's id."""
+    comes with fees, grants and what else follows. One of them has the command's id; of a
+    re-rating and of the last use under a hold, the second of the two."""
     if "id" in entry["data"]:
         return False
     kinds = ("convert", "subscription", "fee", "debit", "grant", "void", "terms")
+    kinds += ("reversal", "release")
     return entry["type"].rpartition(".")[2] in kinds
 
 

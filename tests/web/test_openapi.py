@@ -143,6 +143,7 @@ SUBSCRIPTION = "/v1/customers/{customer}/subscriptions/{subscription}"
         ("/v1/customers/{customer}/voids", "post", "void", "200"),
         ("/v1/customers/{customer}/adjustments", "post", "adjust", "200"),
         ("/v1/customers/{customer}/reversals", "post", "reverse", "200"),
+        ("/v1/customers/{customer}/reratings", "post", "rerate", "200"),
         ("/v1/customers/{customer}/cancellations", "post", "reverse", "200"),
         ("/v1/customers/{customer}/conversions", "post", "convert", "200"),
         ("/v1/customers/{customer}/state", "put", "set_state", "200"),

@@ -8,10 +8,11 @@ from typing import Any
 
 import msgspec
 
-from drawdown.cli.published import price_text
+from drawdown.cli.published import matches_text, price_text
 from drawdown.cli.render import pairs, show
 from drawdown.events.codec import encode
-from drawdown.events.pricebook import Asset, Conversion, Meter, Plan, Rate
+from drawdown.events.pricebook import Asset, Conversion, Meter, Plan, PriceBook, Rate
+from drawdown.events.structs import to_struct
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,24 @@ class Side:
     rates: Sequence[Rate]
     costs: Sequence[Rate]
     plans: Sequence[Plan]
+
+
+def side_of(book: PriceBook) -> Side:
+    """A book as it stands in a file."""
+    content = to_struct(book)
+    return Side(
+        book.version,
+        book.reporting,
+        book.lateness_days,
+        book.thresholds,
+        book.drawdown,
+        content.conversions,
+        content.assets,
+        content.meters,
+        content.rates,
+        content.costs,
+        content.plans,
+    )
 
 
 @dataclass(frozen=True)
@@ -86,7 +105,7 @@ def _way(conversion: Conversion) -> str:
 
 
 def _rate(rate: Rate) -> str:
-    return f"{rate.meter} {pairs(rate.match) or 'anything'}: {price_text(rate)}"
+    return f"{rate.meter} {matches_text(rate)}: {price_text(rate)}"
 
 
 def _plain(value: Any) -> str:

@@ -23,7 +23,7 @@ from drawdown.cli.history import Found, MissingError, Wanted, find
 from drawdown.cli.outcome import FAILED, USAGE, CommandError
 from drawdown.cli.price_formulas import Given, counted
 from drawdown.cli.price_lines import Sum, exact_text, worked_out
-from drawdown.cli.published import since
+from drawdown.cli.published import matches_text, since
 from drawdown.cli.render import Json, pairs, show, show_json, show_table, tell_error, time_text
 from drawdown.cli.said import OUT, entry_kind
 from drawdown.cli.wallet import margin, recurrence_text, scope_text
@@ -247,11 +247,12 @@ class Explained:
         running = self.data.get("running") or {}
         if priced and (running.get("undone") or (not running and self.hold and counted(rate))):
             return None  # what its key was charged, or an estimate by a quantity that ran on
+        before, after = _place(running)
         given = Given(
             dimensions=usage["dimensions"],
             cost=Fraction(self.amount("cost")),
-            before=None if running.get("first") else Fraction(running.get("before", "0")),
-            after=Fraction(running.get("after", "0")) if running else None,
+            before=None if running.get("first") else Fraction(before),
+            after=Fraction(after) if running else None,
         )
         return worked_out(rate, asset, usage["quantities"], given)
 
@@ -368,10 +369,8 @@ def _show_usage(explained: Explained) -> None:
     if running:
         start = running.get("starts_at")
         period = "for life" if start is None else f"from {time_text(start)}"
-        show(
-            f"period      {period}: {running.get('before', '0')} before,"
-            f" {running.get('after', '0')} after ({running['counter']})"
-        )
+        before, after = _place(running)
+        show(f"period      {period}: {before} before, {after} after ({running['counter']})")
     if price.get("unpriced"):
         show(f"            no price: {price['unpriced']}; recorded, to be priced later")
     if explained.price is not None:
@@ -393,8 +392,7 @@ def _from(instant: str) -> str:
 
 
 def show_sum(found: Sum, asset: str) -> None:
-    matches = pairs(found.rate.match) or "anything"
-    show(f"            rate {found.rate.id}, which matches {matches}")
+    show(f"            rate {found.rate.id}, which matches {matches_text(found.rate)}")
     show()
     priced = [line for line in found.lines if line.price is not None]
     products = aligned([exact_text(line.product) for line in priced] + [exact_text(found.total)])
@@ -459,8 +457,20 @@ def _show_terms(terms: Mapping[str, Any]) -> None:
         show(f"open holds    {terms['holds_max']} at most")
 
 
+def _place(running: Mapping[str, Any]) -> tuple[str, str]:
+    """The running quantity before and after what an entry was priced for."""
+    before, after = running.get("place") or (running.get("before", "0"), running.get("after", "0"))
+    return str(before), str(after)
+
+
 def _show_correction(explained: Explained) -> None:
     data = explained.data
+    if rerates := data.get("rerates"):
+        was = "it had no price" if rerates.get("amount") is None else f"{rerates['amount']} before"
+        show(
+            f"re-rating {rerates['run']}: prices entry {rerates['sequence']} anew, {was}"
+            f" by book {rerates['book']}"
+        )
     reverses, conversion = data.get("reverses"), data.get("conversion")
     if reverses:
         back = "comes back" if reverses["back"] else "is taken back"

@@ -128,7 +128,7 @@ def _search(door: Door, customer: str, wanted: Wanted, row: Mapping[str, Any]) -
     left = {grant["id"]: amount_of(grant["remaining"]) for grant in row["grants"]}
     expected = row["sequence"]
     of_holds: list[Mapping[str, Any]] = []
-    for value in _newest_first(door, customer):
+    for value in newest_first(door, customer):
         entry = decode_any(value)
         data = entry["data"]
         if data["sequence"] > expected:
@@ -184,7 +184,8 @@ def undone(left: Mapping[str, int], data: Mapping[str, Any]) -> dict[str, int]:
     return before
 
 
-def _newest_first(door: Door, customer: str) -> Iterator[bytes]:
+def newest_first(door: Door, customer: str) -> Iterator[bytes]:
+    """A customer's entries as the query service has them, page by page as they are asked for."""
     parameters = {"limit": str(PAGE)}
     while True:
         answer = door.get_bytes(f"/v1/customers/{in_path(customer)}/entries", parameters)

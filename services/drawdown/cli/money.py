@@ -173,6 +173,10 @@ def terms(
             help="What a gateway lets run while no decision can be had.",
         ),
     ] = None,
+    plan: Annotated[
+        str | None,
+        typer.Option(help="Whose rates price what is used; `none` for those for all."),
+    ] = None,
     reason: Annotated[str | None, typer.Option(help="Is kept in the entry.")] = None,
     command_id: Annotated[str | None, typer.Option("--id", help="Names the command.")] = None,
     gateway: GatewayUrl = None,
@@ -195,10 +199,10 @@ def terms(
     in_outage = None if outage is None else _outage(outage)
     if drawdown is not None and drawdown not in POLICIES:
         raise CommandError(f"--drawdown: {drawdown!r} is none of {', '.join(POLICIES)}", USAGE)
-    if not limits and not thresholds and in_outage is None and drawdown is None:
+    if not limits and not thresholds and in_outage is None and drawdown is None and plan is None:
         raise CommandError(
-            "nothing to change: give --credit-limit USD=100, --threshold USD=10, --outage open:5 or"
-            " --drawdown orb",
+            "nothing to change: give --credit-limit USD=100, --threshold USD=10, --outage open:5,"
+            " --drawdown orb or --plan pro",
             USAGE,
         )
     id_ = named("terms", command_id)
@@ -207,6 +211,8 @@ def terms(
         content["outage"] = in_outage
     if drawdown is not None:
         content["drawdown"] = drawdown
+    if plan is not None:
+        content["plan"] = given.name("--plan", plan)
     if reason is not None:
         content["reason"] = given.free_text("--reason", reason)
     path = f"/v1/customers/{in_path(customer)}/terms"
@@ -225,6 +231,8 @@ def terms(
         show(f"in an outage  {_outage_in_words(in_outage)}")
     if drawdown is not None:
         show(f"pays first    as {drawdown} has it")
+    if plan is not None:
+        show(f"plan          {plan}")
     show(f"entry         {decision.sequence}")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -13,10 +14,11 @@ import typer
 
 from drawdown.book_file import located, read_book
 from drawdown.cli import given
-from drawdown.cli.book_diff import Side, changes, show_changes
+from drawdown.cli.book_diff import Side, changes, show_changes, side_of
+from drawdown.cli.catalogue_file import catalogue_text
 from drawdown.cli.context import Context
 from drawdown.cli.outcome import FAILED, USAGE, CommandError
-from drawdown.cli.published import book_document, show_version, show_versions
+from drawdown.cli.published import show_version, show_versions
 from drawdown.cli.quoting import quoted, show_quote
 from drawdown.cli.render import Json, Quiet, show_json, tell, tell_error, time_text
 from drawdown.events.base import milliseconds, timestamp_text
@@ -72,21 +74,87 @@ def validate(file: File, as_json: Json = False, quiet: Quiet = False) -> None:
     epilog="""\b
 Examples:
   drawdown price-book publish prices.yaml
-  drawdown price-book publish prices.yaml --effective-at 2026-10-01T00:00:00Z"""
+  drawdown price-book publish prices.yaml --effective-at 2026-10-01T00:00:00Z
+  drawdown price-book publish fixed.yaml --supersede 2026-10"""
 )
 def publish(
     file: File,
     effective_at: EffectiveAt = None,
     force: Force = False,
+    supersede: Annotated[
+        list[str] | None,
+        typer.Option(metavar="VERSION", help="Scheduled for then or later: never takes effect."),
+    ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Publish a price book, checked first.
 
-    Published ahead, so that every process knows it before it counts.
+    Published ahead, so that every process knows it before it counts. The same file again changes
+    nothing; another one under the name of a version is refused.
     """
     book, _ = _valid(file)
-    _publish(book, effective_at, force, as_json=as_json, quiet=quiet)
+    _publish(book, effective_at, force, supersede or (), as_json=as_json, quiet=quiet)
+
+
+@app.command(
+    epilog="""\b
+Examples:
+  drawdown price-book rollback 2026-09
+  drawdown price-book rollback 2026-09 --as 2026-11 --effective-at 2026-11-01T00:00:00Z"""
+)
+def rollback(
+    version: Annotated[str, typer.Argument(metavar="VERSION", help="To be in effect again.")],
+    name: Annotated[
+        str | None, typer.Option("--as", metavar="NAME", help="Default: VERSION+2, or +3, ...")
+    ] = None,
+    effective_at: EffectiveAt = None,
+    force: Force = False,
+    keep_scheduled: Annotated[
+        bool, typer.Option("--keep-scheduled", help="What is scheduled later takes effect.")
+    ] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Publish what a former version had as a new one.
+
+    What was scheduled for its instant or later is superseded. What was debited stays as it is:
+    `drawdown rerate` prices the past anew.
+    """
+    if name is not None:
+        given.name("--as", name)
+    context = Context()
+    now = datetime.now(UTC)
+    done = publishing.roll_back(
+        context.kafka(),
+        context.config.topics,
+        version,
+        now=now,
+        name=name,
+        effective_at=None if effective_at is None else given.time("--effective-at", effective_at),
+        force=force,
+        keep_scheduled=keep_scheduled,
+    )
+    if as_json:
+        show_json(
+            {
+                "version": done.version,
+                "restores": version,
+                "effective_at": timestamp_text(done.effective_at),
+                "offset": done.offset,
+                "superseded": done.superseded,
+            }
+        )
+    else:
+        tell(_said_published(done.version, done.effective_at, now), quiet=quiet)
+        for former in done.superseded:
+            tell(f"version {former} is superseded and never takes effect", quiet=quiet)
+
+
+@app.command("list")
+def list_(as_json: Json = False) -> None:
+    """List the versions in order of effect: scheduled, in effect, over, superseded."""
+    show(None, as_json)
 
 
 @app.command()
@@ -109,9 +177,9 @@ def show(
     if content is None:
         raise CommandError(f"no version {version!r}: see `drawdown price-book show`")
     if as_json:
-        show_json(book_document(content))
+        show_json(publishing.document_of(content))
     else:
-        show_version(content)
+        show_version(reader, content)
 
 
 @app.command(
@@ -135,6 +203,8 @@ def quote(
     at: Annotated[
         str | None, typer.Option(metavar="TIME", help="Of the event, RFC 3339; default: now.")
     ] = None,
+    customer: Annotated[str, typer.Option(help="By the customer's own rates, if any.")] = "",
+    plan: Annotated[str | None, typer.Option(help="By the rates of a plan, if any.")] = None,
     as_json: Json = False,
 ) -> None:
     """Price an event without booking it: the rate that matches, line by line, and the cost.
@@ -158,6 +228,8 @@ def quote(
         _event_data(data or []),
         milliseconds(moment),
         used,
+        customer,
+        plan,
     )
     if as_json:
         show_json(found.as_json())
@@ -182,6 +254,10 @@ def diff(
     """Show what a version changes: rates, costs, meters and terms that come, go or differ."""
     before, _ = _side(old)
     after, _ = _side(new)
+    _show_diff(before, after, as_json=as_json)
+
+
+def _show_diff(before: Side, after: Side, *, as_json: bool) -> None:
     found = changes(before, after)
     if as_json:
         show_json(
@@ -202,21 +278,7 @@ def _side(name: str) -> tuple[Side, Book]:
     path = Path(name)
     if path.exists():
         book, compiled = _valid(path)
-        content = to_struct(book)
-        side = Side(
-            book.version,
-            book.reporting,
-            book.lateness_days,
-            book.thresholds,
-            book.drawdown,
-            content.conversions,
-            content.assets,
-            content.meters,
-            content.rates,
-            content.costs,
-            content.plans,
-        )
-        return side, compiled
+        return side_of(book), compiled
     if path.suffix in (".yaml", ".yml", ".json"):
         raise CommandError(f"{name}: no such file")
     context = Context()
@@ -256,13 +318,22 @@ def _event_data(parts: list[str]) -> dict[str, str]:
     epilog="""\b
 Examples:
   drawdown price-book import-litellm --version v1 --markup 30% --publish
-  drawdown price-book import-litellm --version v1 --output prices.json""",
+  drawdown price-book import-litellm --version v1 --output prices.json
+  drawdown price-book import-litellm --version v2 --catalogue newer.json --diff v1""",
 )
 def import_litellm(
     version: Annotated[str, typer.Option(help="Name of the new version.")],
-    catalogue_file: Annotated[
-        Path | None,
-        typer.Option("--catalogue", metavar="FILE", help="Default: the one that is shipped."),
+    catalogue_at: Annotated[
+        str | None,
+        typer.Option(
+            "--catalogue", metavar="FILE|URL", help="A newer one; default: the one that is shipped."
+        ),
+    ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            "--diff", metavar="BOOK", help="Only show what differs from a file or a version."
+        ),
     ] = None,
     markup: Annotated[
         str | None,
@@ -279,13 +350,14 @@ def import_litellm(
 ) -> None:
     """Import LiteLLM's catalogue of models as costs.
 
-    With --markup its prices too. Every number is taken as it is written there.
+    With --markup its prices too. Every number is taken as it is written there. A newer catalogue
+    makes a new version; --diff shows first what it changes.
     """
-    if (output is None) == (not publish_):
-        raise CommandError("say what to do with it: --output FILE or --publish", USAGE)
+    if [output is not None, publish_, against is not None].count(True) != 1:
+        raise CommandError("say what to do with it: --output FILE, --publish or --diff BOOK", USAGE)
     share = None if markup is None else _share(markup)
     imported = import_catalogue(
-        catalogue(None if catalogue_file is None else _text(catalogue_file)),
+        catalogue(None if catalogue_at is None else catalogue_text(catalogue_at)),
         version,
         markup=share,
         title=f"LiteLLM catalogue, markup {markup}" if markup else "LiteLLM catalogue, costs only",
@@ -295,13 +367,17 @@ def import_litellm(
     tell(f"{_counted(book)}; {len(imported.skipped)} models left out", quiet=hushed)
     for name, why in list(imported.skipped.items())[:SKIPPED_SHOWN]:
         tell(f"  left out  {name}: {why}", quiet=hushed)
+    if against is not None:
+        before, _ = _side(against)
+        _show_diff(before, side_of(book), as_json=as_json)
+        return
     if output is not None:
         _write(output, book)
         if as_json:
             show_json({"version": version, "file": str(output), **_counts(book)})
         tell(f"written to {output}", quiet=hushed)
         return
-    _publish(book, effective_at, force, as_json=as_json, quiet=quiet)
+    _publish(book, effective_at, force, (), as_json=as_json, quiet=quiet)
 
 
 def _valid(file: Path) -> tuple[PriceBook, Book]:
@@ -316,7 +392,13 @@ def _valid(file: Path) -> tuple[PriceBook, Book]:
 
 
 def _publish(
-    book: PriceBook, effective_at: str | None, force: bool, *, as_json: bool, quiet: bool
+    book: PriceBook,
+    effective_at: str | None,
+    force: bool,
+    supersede: Sequence[str],
+    *,
+    as_json: bool,
+    quiet: bool,
 ) -> None:
     context = Context()
     now = datetime.now(UTC)
@@ -327,6 +409,7 @@ def _publish(
         now=now,
         effective_at=None if effective_at is None else given.time("--effective-at", effective_at),
         force=force,
+        supersedes=supersede,
     )
     if as_json:
         show_json(
@@ -334,10 +417,14 @@ def _publish(
             | _counts(book)
         )
         return
+    tell(_said_published(book.version, at, now), quiet=quiet)
+
+
+def _said_published(version: str, at: datetime, now: datetime) -> str:
     when = "from the beginning" if at.year == 1970 else f"from {time_text(timestamp_text(at))}"
     if at > now:
         when += f", in {(at - now).total_seconds():.0f} s"
-    tell(f"version {book.version} is published, in effect {when}", quiet=quiet)
+    return f"version {version} is published, in effect {when}"
 
 
 def _counts(book: PriceBook) -> dict[str, int]:
@@ -360,15 +447,6 @@ def _share(markup: str) -> Decimal:
     if not markup.strip().endswith("%") or not share.is_finite() or not -1 < share <= 100:
         raise CommandError(f"--markup: {markup!r} is no percentage such as 30%", USAGE)
     return share
-
-
-def _text(file: Path) -> str:
-    try:
-        return file.read_text("utf-8")
-    except OSError as error:
-        raise CommandError(f"{file}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise CommandError(f"{file}: not UTF-8 at byte {error.start}") from None
 
 
 def _write(file: Path, book: PriceBook) -> None:

@@ -12,23 +12,26 @@ from drawdown.events.base import EPOCH, milliseconds, timestamp_text
 from drawdown.events.codec import kind_of
 from drawdown.events.pricebook import PerUnit, Plan, Rate, TokenMap
 from drawdown.events.pricemodels import Credits
+from drawdown.ledger.book import Book, own_name
 from drawdown.settlement.books import BookReader, Content
 
 RATES_SHOWN: Final = 200
 
 
 def show_versions(reader: BookReader, now: datetime, *, as_json: bool) -> None:
-    """The versions in order of effect; which one prices what happens now; what was refused."""
+    """The versions in order of effect; which one prices what happens now; what is scheduled, over,
+    or superseded before it took effect; what was refused."""
     current = reader.books.at(milliseconds(now))
     rows = []
     for book in reader.books:
         content = reader.contents[book.version]
         at = content.commit.effective_at
-        state = "in effect" if book is current else "later" if at > now else "before"
         rows.append(
             {
                 "version": book.version,
-                "state": state,
+                "state": _state(reader, book, current, at > now),
+                "restores": content.commit.restores,
+                "superseded_by": reader.books.superseded.get(book.version),
                 "effective_at": timestamp_text(at),
                 "published_at": timestamp_text(content.commit.published_at),
                 "rates": len(content.prices),
@@ -45,12 +48,12 @@ def show_versions(reader: BookReader, now: datetime, *, as_json: bool) -> None:
         [
             (
                 row["version"],
-                row["state"],
+                said_state(row["state"], row["superseded_by"]),
                 since(str(row["effective_at"])),
                 time_text(str(row["published_at"])),
                 row["rates"],
                 row["costs"],
-                row["title"],
+                row["title"] if row["restores"] is None else f"{row['restores']} again",
             )
             for row in rows
         ],
@@ -59,16 +62,35 @@ def show_versions(reader: BookReader, now: datetime, *, as_json: bool) -> None:
         show(f"problem: {problem}", "red")
 
 
+def _state(reader: BookReader, book: Book, current: Book | None, ahead: bool) -> str:
+    if book.version in reader.books.superseded:
+        return "superseded"
+    return "in effect" if book is current else "scheduled" if ahead else "over"
+
+
+def said_state(state: object, by: object) -> str:
+    """A version's state, and by which it was superseded."""
+    return f"superseded by {by}" if by else str(state)
+
+
 def since(effective_at: str) -> str:
     """When a version takes effect, in words where that is the beginning of time."""
     return "always" if effective_at == timestamp_text(EPOCH) else time_text(effective_at)
 
 
-def show_version(content: Content) -> None:
+def show_version(reader: BookReader, content: Content) -> None:
     """A version with all that is in it."""
     commit = content.commit
     show(f"{commit.version}  {commit.title}".rstrip(), "bold")
-    show(f"in effect   {since(timestamp_text(commit.effective_at))}")
+    by = reader.books.superseded.get(commit.version)
+    if by is None:
+        show(f"in effect   {since(timestamp_text(commit.effective_at))}")
+    else:
+        show(f"superseded  by {by}, before it took effect")
+    if commit.restores is not None:
+        show(f"restores    {commit.restores}")
+    if commit.supersedes:
+        show(f"supersedes  {', '.join(commit.supersedes)}")
     show(f"reporting   {commit.reporting}")
     show("assets      " + ", ".join(f"{a.code} ({a.scale} places)" for a in content.assets))
     show(f"lateness    {commit.lateness_seconds // 86_400} days")
@@ -101,7 +123,13 @@ def _plan_row(plan: Plan) -> tuple[str, str, str, str, str]:
 
 
 def _rate_row(rate: Rate) -> tuple[str, str, str, str]:
-    return rate.id, rate.meter, pairs(rate.match) or "anything", price_text(rate)
+    return rate.id, rate.meter, matches_text(rate), price_text(rate)
+
+
+def matches_text(rate: Rate) -> str:
+    """What a rate prices: dimensions, and whose use where it is not everybody's."""
+    own = own_name(rate)
+    return (pairs(rate.match) or "anything") + ("" if own is None else f", {own}")
 
 
 def price_text(rate: Rate) -> str:
@@ -147,24 +175,6 @@ def _field(value: object) -> str:
 
 def _per(count: int) -> str:
     return "" if count == 1 else f" per {count:,}"
-
-
-def book_document(content: Content) -> dict[str, Any]:
-    """A version in the form of a file."""
-    commit = content.commit
-    document: dict[str, Any] = {
-        "version": commit.version,
-        "title": commit.title,
-        "reporting": commit.reporting,
-        "lateness_days": commit.lateness_seconds // 86_400,
-        "assets": content.assets,
-        "meters": content.meters,
-        "rates": content.prices,
-        "costs": content.costs,
-        "thresholds": commit.thresholds,
-        "plans": content.plans,
-    }
-    return cast(dict[str, Any], _plain(document))
 
 
 def _plain(value: object) -> object:

@@ -36,6 +36,8 @@ class Quoted:
     quantities: dict[str, str]
     dimensions: dict[str, str]
     match: str | None
+    own: str | None
+    """Whose rate it is, where it is not for all."""
     price: Sum | None
     cost: Sum | None
     missing: str | None
@@ -49,6 +51,7 @@ class Quoted:
             "quantities": self.quantities,
             "dimensions": self.dimensions,
             "match": self.match,
+            "own": self.own,
             "unpriced": self.missing,
             "running": None
             if self.running is None
@@ -98,9 +101,11 @@ def quoted(
     data: dict[str, Any],
     time_ms: int,
     used: str | None = None,
+    customer: str = CUSTOMER,
+    plan: str | None = None,
 ) -> Quoted:
-    """The quote of an event's data; `used` is the running quantity before it. `sides` are the
-    book's rates and costs as written. Raises CommandError."""
+    """The quote of an event's data for a customer on a plan; `used` is the running quantity before
+    it. `sides` are the book's rates and costs as written. Raises CommandError."""
     meter = book.meter(event_type)
     if meter is None:
         raise CommandError(f"no meter of price book {book.version!r} counts {event_type!r}")
@@ -108,7 +113,7 @@ def quoted(
         quantities, dimensions, _ = meter.measure(data)
     except RecordError as error:
         raise CommandError(str(error)) from None
-    quote = book.quote(meter, dimensions)
+    quote = book.quote(meter, dimensions, customer, plan)
     cost = cost_of(quote, quantities)
     texts = {name: str(value) for name, value in quantities.items()}
     charge, missing = None, None
@@ -131,7 +136,8 @@ def quoted(
     if charge is not None and charge.running is not None:
         running = charge.running.before, charge.running.after
     match = None if missing else quote.exact.match
-    return Quoted(meter.id, texts, dimensions, match, price, cost_sum, missing, running)
+    own = None if missing else quote.exact.own
+    return Quoted(meter.id, texts, dimensions, match, own, price, cost_sum, missing, running)
 
 
 def _worked_out(
@@ -171,7 +177,8 @@ def show_quote(found: Quoted, reporting: str) -> None:
         show(f"period      {found.running[0]} before, {found.running[1]} after")
     if found.price is not None:
         show()
-        show(f"price       matched: {found.match}")
+        whose = "" if found.own is None else f", the rate of {found.own}"
+        show(f"price       matched: {found.match}{whose}")
         show_sum(found.price, found.price.rate.asset)
     if found.cost is not None:
         show()

@@ -108,6 +108,8 @@ def entry_about(entry: Json) -> str:
             parts.append(f"({data['overdrawn']} overdrawn)")
         if hold:
             parts.append(f"({data['amount']} captured of hold {hold['id']})")
+        if rerates := data.get("rerates"):
+            parts.append(f"(re-rating {rerates['run']} of entry {rerates['sequence']})")
         return "  ".join(part for part in parts if part)
     if about := _correction_about(data):
         return "  ".join(filter(None, (about, data.get("reason"))))
@@ -133,6 +135,8 @@ def entry_about(entry: Json) -> str:
             said.append(f"credit limit {pairs(limits)}")
         if amounts:
             said.append(f"tells below {pairs(amounts)}")
+        if terms.get("plan"):
+            said.append(f"on plan {terms['plan']}")
         if terms.get("drawdown"):
             said.append(f"pays first as {terms['drawdown']}")
         return "; ".join(said)

@@ -297,6 +297,25 @@ class Reverse(Command):
     )
 
 
+class Rerate(Command):
+    """Price usage anew that was debited, or had no price: by another version of the price book.
+
+    What was charged is reversed and the new price debited, both as entries; where the price is the
+    same, nothing happens (`unchanged`). A part of a period keeps its place in the period.
+    """
+
+    type: Literal["rerate"] = "rerate"
+    entry: Open = Field(
+        description="The journal entry of the usage, whole, as the query service or the topic gives"
+        " it: the last one it was priced by"
+    )
+    run: Identifier = Field(description="Names the run: many entries for one reason")
+    book: Name | None = Field(
+        default=None, description="Version to price by; default the one in effect now"
+    )
+    reason: Reasoned
+
+
 class Convert(Command):
     """Turn some of one asset into another, at the rate of the price book."""
 
@@ -351,6 +370,7 @@ class Outage(StrictRecord):
 
 CapturePolicy = Literal["allow", "cap"]
 HoldsMax = Annotated[int, Field(ge=0, le=HOLDS_MAX)]
+NO_PLAN: Final = "none"
 
 
 class SetTerms(Command):
@@ -376,6 +396,10 @@ class SetTerms(Command):
     holds_max: HoldsMax | None = Field(default=None, description="Open holds at a time")
     drawdown: DrawdownPolicy | None = Field(
         default=None, description="Which grants pay first; default as the price book says"
+    )
+    plan: Name | None = Field(
+        default=None,
+        description=f"Whose rates price what the customer uses; `{NO_PLAN}` for those for all",
     )
     reason: DimensionValue | None = None
 
@@ -445,6 +469,7 @@ EveryCommand = (
     | Void
     | Adjust
     | Reverse
+    | Rerate
     | Convert
     | SetState
     | IssueStatement

@@ -112,6 +112,10 @@ class PriceFacts(Record):
         default=None,
         description="How the rate was found: `exact` dimensions, the pattern, or `default`",
     )
+    own: DimensionValue | None = Field(
+        default=None,
+        description="Whose rate it is, where it is not for all: `customer <id>` or `plan <id>`",
+    )
 
 
 class Allocation(Record):
@@ -172,6 +176,7 @@ class TermsFacts(Record):
     outage: Outage | None = None
     holds_max: HoldsMax | None = None
     drawdown: DrawdownPolicy | None = None
+    plan: Name | None = None
 
 
 class VoidFacts(Record):
@@ -202,6 +207,17 @@ class ReversesFacts(Record):
     deferred: Amount = Field(
         default="0", description="Paid for what was taken back of its grant, and not recognized"
     )
+
+
+class ReratesFacts(Record):
+    """What a re-rating priced anew. It is two entries: the reversal of what was charged, and the
+    new charge."""
+
+    run: Identifier = Field(description="The run it was part of")
+    sequence: Count = Field(description="Of the entry that was priced anew")
+    entry_digest: Digest
+    book: Name = Field(description="Version it was priced by before")
+    amount: Amount | None = Field(default=None, description="Charged before; None: it had no price")
 
 
 class ConversionFacts(Record):
@@ -278,6 +294,24 @@ class RunningFacts(Record):
     )
     commitment: Amount | None = Field(default=None, description="Of the period, to be trued up")
     closed: bool = Field(default=False, description="By this entry")
+    reversed: bool = Field(
+        default=False, description="A key that was counted is not any more; one undone is again"
+    )
+    place: list[Rational] | None = Field(
+        default=None,
+        description="Of an entry that was priced anew: the running quantity before and after what"
+        " it is for, which it was priced by; what is counted stays as it is",
+    )
+    level: Rational | None = Field(
+        default=None, description="Of what is weighted by time: the value that holds from now on"
+    )
+    rate: Name | None = Field(default=None, description="Which goes on while the level holds")
+    next_ends_at: Timestamp | None = Field(
+        default=None, description="At a period's end: of the next one, which begins with the level"
+    )
+    over: bool = Field(
+        default=False, description="The period is closed: nothing of it is counted any more"
+    )
 
 
 class NextTerms(Record):
@@ -412,6 +446,7 @@ class EntryData(Record):
     subscription: SubscriptionFacts | None = None
     fee: FeeFacts | None = None
     counted: list[CountedFacts] = Field(default_factory=list, description="Of entitlements")
+    rerates: ReratesFacts | None = None
 
 
 class Entry(Record):

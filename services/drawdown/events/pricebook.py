@@ -14,6 +14,7 @@ from pydantic import Field
 from drawdown.events.base import (
     Amount,
     Count,
+    CustomerId,
     Digest,
     DimensionValue,
     Identifier,
@@ -44,7 +45,7 @@ __all__ = [
     "TokenMap",
 ]
 
-Aggregation = Literal["sum", "max", "latest"]
+Aggregation = Literal["sum", "max", "latest", "time_weighted"]
 Pattern = Annotated[str, Field(min_length=1, max_length=256)]
 
 
@@ -61,7 +62,9 @@ class Meter(StrictRecord):
 
     `fields` maps a field of `data` to the quantity it is; a field not named there is a dimension.
     Within an event quantities add up; `aggregate` says how they do over a period: `sum` (the
-    default), the `max` seen, or the `latest` by the events' own time. `unique` makes quantities
+    default), the `max` seen, the `latest` by the events' own time, or `time_weighted`: an event's
+    value holds until the next one's, and the period's quantity is its average over the whole
+    period, so that 40 GB for a month are 40 and for half of it 20. `unique` makes quantities
     that count the different values of a dimension in a period. `events` counts the events.
     """
 
@@ -90,6 +93,10 @@ class Rate(StrictRecord):
     `match` maps a dimension to the text it must have, or to a pattern where `*` stands for
     anything. Of the rates that match, the one with more dimensions wins, then the one with more
     exact ones; a book with two rates that match equally is refused.
+
+    A rate of a `customer` prices that customer's use only, one of a `plan` that of customers on the
+    plan: whichever of a customer's own rates matches wins over any of their plan, and that over
+    any for all, however much each says.
     """
 
     id: Name
@@ -98,6 +105,8 @@ class Rate(StrictRecord):
     asset: Name
     price: PriceModel
     rounding: Rounding = Rounding()
+    customer: CustomerId | None = Field(default=None, description="Of this customer only")
+    plan: Name | None = Field(default=None, description="Of customers on this plan only")
 
 
 class Conversion(StrictRecord):
@@ -175,6 +184,14 @@ class CommitRecord(BookRecord):
         default="drawdown", description="Which grants pay first, where a wallet does not say"
     )
     conversions: list[Conversion] = Field(default_factory=list)
+    restores: Name | None = Field(
+        default=None, description="The version whose content this is again: a rollback"
+    )
+    supersedes: list[Name] = Field(
+        default_factory=list,
+        description="Versions published before this one that were to take effect at its instant or"
+        " later, and never do",
+    )
 
 
 AnyBookRecord = Annotated[

@@ -39,6 +39,7 @@ class Reason(StrEnum):
     GRANT_UNKNOWN = "grant_unknown"
     ALREADY_REVERSED = "already_reversed"
     NOT_REVERSIBLE = "not_reversible"
+    UNCHANGED = "unchanged"
     NO_CONVERSION = "no_conversion"
     ALREADY_ISSUED = "already_issued"
     PLAN_UNKNOWN = "plan_unknown"
@@ -132,6 +133,7 @@ MEANINGS: dict[Reason, str] = {
         "An entry of this kind, or a reversal of a reversal, has no inverse; `detail` names what to"
         " do instead."
     ),
+    Reason.UNCHANGED: "The price is the same as it was charged: nothing was booked.",
     Reason.NO_CONVERSION: (
         "The price book in effect has no rate from the one asset to the other. Publish one under"
         " `conversions`."

@@ -125,6 +125,7 @@ class WalletRow(Record):
         default=None, description="Which grants pay first; None is as the price book says"
     )
     state: WalletState = "active"
+    plan: Name | None = Field(default=None, description="Whose rates price what is used")
     breakage: Amount = Field(
         default="0", description="Paid for and ended unspent, in the reporting currency"
     )
@@ -180,6 +181,10 @@ class RunningRow(Record):
         default_factory=list, description="What paid for it, the last one last"
     )
     keyed: bool = Field(default=False, description="There are `seen` rows beside it")
+    level: Rational | None = Field(
+        default=None, description="The value that holds, reckoned up to `latest_at`"
+    )
+    rate: Name | None = Field(default=None, description="By which the level is priced")
     sequence: Count = Field(description="Of the last entry that changed it")
 
 

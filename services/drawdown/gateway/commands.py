@@ -73,6 +73,7 @@ HTTP_STATUS: Final[Mapping[Reason, int | None]] = {
     Reason.NOT_REVERSIBLE: 409,
     Reason.NO_CONVERSION: 409,
     Reason.ALREADY_ISSUED: 409,
+    Reason.UNCHANGED: 200,
     Reason.HOLD_EXISTS: 409,
     Reason.SUBSCRIPTION_EXISTS: 409,
     Reason.SUBSCRIPTION_ENDED: 409,

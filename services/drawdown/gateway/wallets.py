@@ -13,7 +13,15 @@ from pydantic import BaseModel
 
 from drawdown.events.base import PRINTABLE
 from drawdown.events.codec import decode_any
-from drawdown.events.commands import Adjust, Convert, IssueStatement, Reverse, SetState, Void
+from drawdown.events.commands import (
+    Adjust,
+    Convert,
+    IssueStatement,
+    Rerate,
+    Reverse,
+    SetState,
+    Void,
+)
 from drawdown.events.decisions import Decision
 from drawdown.gateway import doors
 from drawdown.gateway.commands import command_in, decided, with_id
@@ -24,12 +32,13 @@ from drawdown.web.problems import ProblemError
 
 Customer = Annotated[str, Path(min_length=1, max_length=128, pattern=PRINTABLE)]
 
-VOID, ADJUSTMENT, REVERSAL = "GrantVoid", "Adjustment", "Reversal"
+VOID, ADJUSTMENT, REVERSAL, RERATING = "GrantVoid", "Adjustment", "Reversal", "Rerating"
 CONVERSION, STATE, STATEMENT = "AssetConversion", "WalletState", "NewStatement"
 MODELS: Final[Mapping[str, type[BaseModel]]] = {
     VOID: Void,
     ADJUSTMENT: Adjust,
     REVERSAL: Reverse,
+    RERATING: Rerate,
     CONVERSION: Convert,
     STATE: SetState,
     STATEMENT: IssueStatement,
@@ -62,6 +71,13 @@ ENTRY_EXAMPLE: Final = {
 VOID_EXAMPLE: Final = {"id": "void-1", "grant_id": "invoice-1041", "reason": "charged back"}
 ADJUST_EXAMPLE: Final = {"id": "adjust-1", "asset": "USD", "amount": "-2.5", "reason": "May, late"}
 REVERSE_EXAMPLE: Final = {"id": "undo-7", "entry": ENTRY_EXAMPLE, "reason": "the model failed"}
+RERATE_EXAMPLE: Final = {
+    "id": "june/7",
+    "entry": ENTRY_EXAMPLE,
+    "run": "june",
+    "book": "2026-12",
+    "reason": "the discount was missing",
+}
 CONVERT_EXAMPLE: Final = {"id": "swap-1", "asset": "USD", "amount": "5", "to": "credit"}
 STATEMENT_EXAMPLE: Final = {
     "id": "2026-10",
@@ -184,6 +200,26 @@ def add_wallet_doors(app: FastAPI, gateway: Gateway) -> None:
         refused, or with its id answered as the first time. Of a grant: what was used of it is taken
         back too, as when a top-up is disputed; the reversal is reversed when the dispute is won."""
         return await act(request, customer, "reverse", None)
+
+    @app.post(
+        "/v1/customers/{customer:path}/reratings",
+        summary="Price a use anew",
+        openapi_extra=doors.command_body(RERATING, RERATE_EXAMPLE),
+        response_model=Decision,
+        responses={
+            200: answered(
+                "Priced anew, now or with `duplicate` before; `unchanged` where the price is the"
+                " same",
+                done("rerate", "june/7", asset="USD", amount="0.4", balance="24.6"),
+            ),
+            **refused,
+        },
+    )
+    async def reratings(request: Request, customer: Customer) -> Response:
+        """By another version of the price book: what was charged is reversed, and the new price
+        debited. The entry whole, as the query service gives it; usage that had no price gets
+        one."""
+        return await act(request, customer, "rerate", None)
 
     @app.post(
         "/v1/customers/{customer:path}/cancellations",

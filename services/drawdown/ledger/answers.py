@@ -40,6 +40,8 @@ SUBSCRIPTIONS: Final = {
     "resume": "resume_subscription",
 }
 """Of entries about a subscription, by what they did."""
+RERATE: Final = "rerate"
+"""The command behind those that price a use anew, whatever their kind."""
 
 _Decision = struct_of(Decision)
 _HoldState = struct_of(HoldState)
@@ -51,7 +53,12 @@ def answer_of(sealed: Sealed) -> Decision:
     entry = sealed.entry
     assert entry.id is not None
     subscription = entry.rare.subscription
-    command = COMMANDS[entry.kind] if subscription is None else SUBSCRIPTIONS[subscription.change]
+    if entry.rare.rerates is not None:
+        command = RERATE
+    elif subscription is not None:
+        command = SUBSCRIPTIONS[subscription.change]
+    else:
+        command = COMMANDS[entry.kind]
     hold = None if entry.hold is None else _hold_state(entry, entry.hold)
     read, price = entry.read, entry.price
     capped = entry.hold is not None and entry.hold.charge is not None

@@ -81,7 +81,7 @@ def authorize(
     book = books.at(now.at_ms)
     if book is None:
         return Decided(answer=_denied(command, now, Reason.NO_PRICE_BOOK, wallet=wallet))
-    meter, quote = quoted_use(book, command.meter, command.dimensions)
+    meter, quote = quoted_use(book, command.meter, command.dimensions, wallet)
     rate = quote.rate
     if rate is None:
         return Decided(answer=_denied(command, now, Reason.UNPRICED, quote.missing, wallet, book))

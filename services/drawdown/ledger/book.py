@@ -7,8 +7,8 @@ instant by the one published later.
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
 from decimal import Decimal
@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from drawdown.events.base import Value, milliseconds
 from drawdown.events.codec import RecordError, kind_of
+from drawdown.events.commands import NO_PLAN
 from drawdown.events.entries import PriceFacts
 from drawdown.events.numbers import EXACT, NumberError, amount_of, plain_text, quantity
 from drawdown.events.pricebook import Asset, CommitRecord, Conversion, Meter, Plan, Rate
@@ -29,6 +30,7 @@ from drawdown.ledger.prices import (
     AnyRate,
     Chosen,
     CompiledRate,
+    CountedRate,
     EventRate,
     RateError,
     compile_rate,
@@ -85,7 +87,9 @@ class CompiledMeter:
         self.matched = matched
         """The dimensions that any of its rates looks at."""
         self.quotes: dict[object, Quote] = {}
-        """Remembered by the values of those dimensions."""
+        """Remembered by the values of those dimensions, and by who has rates of their own."""
+        self.own: frozenset[str] = frozenset()
+        """Customers and plans with rates of their own, as `own_name` has them."""
 
     def measure(
         self, data: Mapping[str, Any]
@@ -168,6 +172,15 @@ class Match(Value, frozen=True):
     rate: Any
     """Compiled: an AnyRate, or a Chosen of several."""
     how: str
+    own: str | None = None
+    """Whose rate it is, where it is not for all."""
+
+
+def own_name(rate: Rate) -> str | None:
+    """Whose rate it is, as entries say it; None for a rate for all."""
+    if rate.customer is not None:
+        return f"customer {rate.customer}"
+    return None if rate.plan is None else f"plan {rate.plan}"
 
 
 class Rates:
@@ -175,31 +188,45 @@ class Rates:
 
     Per meter, the rates with exact matches only are found by one dictionary lookup per set of
     dimensions they name, the larger sets first; rates with patterns are tried in order behind the
-    exact ones of the same size.
+    exact ones of the same size. Those of a customer or a plan are groups of their own.
     """
 
     def __init__(self, rates: Iterable[tuple[Rate, Any]]) -> None:
-        self._groups: dict[str, list[_Group]] = {}
-        by_meter: dict[str, dict[tuple[str, ...], _Group]] = {}
+        self._groups: dict[tuple[str, str | None], list[_Group]] = {}
+        by_meter: dict[tuple[str, str | None], dict[tuple[str, ...], _Group]] = {}
         for rate, compiled in rates:
             names = tuple(sorted(rate.match))
-            groups = by_meter.setdefault(rate.meter, {})
+            groups = by_meter.setdefault((rate.meter, own_name(rate)), {})
             group = groups.setdefault(names, _Group(names))
             group.add(rate, compiled)
-        for meter, groups in by_meter.items():
-            self._groups[meter] = sorted(groups.values(), key=lambda g: (-len(g.names), g.names))
-            for group in self._groups[meter]:
+        for key, groups in by_meter.items():
+            self._groups[key] = sorted(groups.values(), key=lambda g: (-len(g.names), g.names))
+            for group in self._groups[key]:
                 group.order()
 
     def named(self, meter: str) -> set[str]:
         """The dimensions that the rates of a meter look at."""
-        return {name for group in self._groups.get(meter, ()) for name in group.dimensions}
+        return {
+            name
+            for (priced, _), groups in self._groups.items()
+            if priced == meter
+            for group in groups
+            for name in group.dimensions
+        }
 
-    def match(self, meter: str, dimensions: Mapping[str, str]) -> Match | None:
-        """The rate that prices a use of `meter` with these dimensions."""
-        for group in self._groups.get(meter, ()):
-            if found := group.match(dimensions):
-                return found
+    def own(self, meter: str) -> frozenset[str]:
+        """Whose own rates there are for a meter."""
+        return frozenset(own for priced, own in self._groups if priced == meter and own is not None)
+
+    def match(
+        self, meter: str, dimensions: Mapping[str, str], own: Iterable[str] = ()
+    ) -> Match | None:
+        """The rate that prices a use of `meter` with these dimensions: the first that matches of
+        those of each `own`, in their order, then of those for all."""
+        for whose in (*own, None):
+            for group in self._groups.get((meter, whose), ()):
+                if found := group.match(dimensions):
+                    return found
         return None
 
 
@@ -228,9 +255,10 @@ class _Group:
             said = " ".join(
                 f"{name}={value}" for name, value in zip(self.names, values, strict=True)
             )
-            self.patterns[values] = Match(compiled, said[:MATCH_LENGTH_MAX])
+            self.patterns[values] = Match(compiled, said[:MATCH_LENGTH_MAX], own_name(rate))
         else:
-            self.exact[values] = Match(compiled, EXACT_MATCH if self.names else DEFAULT_MATCH)
+            how = EXACT_MATCH if self.names else DEFAULT_MATCH
+            self.exact[values] = Match(compiled, how, own_name(rate))
 
     def order(self) -> None:
         """More literal text is more specific; the order is total down to the text itself."""
@@ -278,6 +306,7 @@ class Book:
         self.version = commit.version
         self.offset = offset
         self.effective_ms = milliseconds(commit.effective_at)
+        self.supersedes = tuple(commit.supersedes)
         self.reporting = commit.reporting
         self.lateness_ms = commit.lateness_seconds * 1000
         self.thresholds = {
@@ -289,6 +318,8 @@ class Book:
         self.assets = {asset.code: asset for asset in assets}
         self.order = book_order(commit.drawdown)
         """Of the grants that pay; None for the default."""
+        self.counting: dict[str, CountedRate] = {}
+        """Rates priced by a running quantity, by their ids."""
         self.conversions = checked_conversions(commit.conversions, self.assets)
         self._meters = self._compile_meters(meters)
         self.meters = {meter.id: meter for meter in meters}
@@ -304,6 +335,11 @@ class Book:
                     f"costs.{rate.id}.asset",
                     f"is {rate.asset}; a cost is in the reporting currency, {self.reporting}",
                 )
+            if (whose := own_name(rate)) is not None:
+                raise BookError(
+                    f"costs.{rate.id}.{whose.partition(' ')[0]}",
+                    "what a use costs us is the same whoever it is for: leave it out",
+                )
         self.costs = self._compile_rates("costs", costs)
         try:
             self.plans = compile_plans(
@@ -313,24 +349,41 @@ class Book:
             raise BookError(error.where, error.detail) from None
         for meter in set(self._meters.values()):
             meter.matched = tuple(sorted(self.prices.named(meter.id) | self.costs.named(meter.id)))
+            meter.own = self.prices.own(meter.id)
 
-    def quote(self, meter: CompiledMeter, dimensions: Mapping[str, str]) -> Quote:
-        """The rates for a use of a meter, remembered by the dimensions they look at."""
+    def quote(
+        self,
+        meter: CompiledMeter,
+        dimensions: Mapping[str, str],
+        customer: str = "",
+        plan: str | None = None,
+    ) -> Quote:
+        """The rates for a use of a meter by a customer on a plan, remembered by the dimensions they
+        look at. The customer's own rates come first, then those of the plan."""
+        own: tuple[str, ...] = ()
+        if meter.own:
+            own = tuple(
+                [name for name in (f"customer {customer}", f"plan {plan}") if name in meter.own]
+            )
         matched = meter.matched
         key: object
         if len(matched) == 1:
             key = dimensions.get(matched[0])  # the model, for most
         else:
             key = tuple([dimensions.get(name) for name in matched])
+        if own:
+            key = own, key
         quote = meter.quotes.get(key)
         if quote is None:
             if len(meter.quotes) >= QUOTES_MAX:
                 meter.quotes.clear()  # dimensions are whatever producers send
-            quote = meter.quotes[key] = self._quote(meter, dimensions)
+            quote = meter.quotes[key] = self._quote(meter, dimensions, own)
         return quote
 
-    def _quote(self, meter: CompiledMeter, dimensions: Mapping[str, str]) -> Quote:
-        match = self.prices.match(meter.id, dimensions)
+    def _quote(
+        self, meter: CompiledMeter, dimensions: Mapping[str, str], own: tuple[str, ...]
+    ) -> Quote:
+        match = self.prices.match(meter.id, dimensions, own)
         found = None if match is None else match.rate
         rate: AnyRate | None = found
         missing = "no rate matches"
@@ -351,6 +404,7 @@ class Book:
                 rounding=None if rate is None else rounding,
                 cost_rate=None if cost_rate is None else cost_rate.id,
                 match=None if match is None or rate is None else match.how,
+                own=None if match is None or rate is None else match.own,
             )
             for rounding in ("exact", None if rate is None else rate.rounding)
         )
@@ -389,6 +443,10 @@ class Book:
             if rate.id in ids:
                 raise BookError(at, "stands there twice; rate ids are unique")
             ids.add(rate.id)
+            if rate.customer is not None and rate.plan is not None:
+                raise BookError(f"{at}.plan", "is of a customer or of a plan: leave one out")
+            if rate.plan == NO_PLAN:
+                raise BookError(f"{at}.plan", f"{NO_PLAN!r} is no plan: leave it out")
             meter = self.meters.get(rate.meter)
             if meter is None:
                 raise BookError(f"{at}.meter", f"no meter {rate.meter!r}")
@@ -413,6 +471,7 @@ class Book:
                     f"a cost is of the use alone: it cannot be {kind_of(rate.price)}",
                 )
             if counter is not None:
+                self.counting[rate.id] = prices
                 _check_shared(f"{at}.price.counter", counter, rate, counters)
             compiled.append((rate, prices))
         try:
@@ -507,7 +566,10 @@ class Books:
     def __init__(self, books: Iterable[Book] = (), zone: Zones = only_utc) -> None:
         self.zone = zone
         self._books = sorted(books, key=lambda book: (book.effective_ms, book.offset))
-        self._starts = [book.effective_ms for book in self._books]
+        self.superseded = self._superseded()
+        """Versions that never take effect, and the one that says so of each."""
+        self._in_turn = [book for book in self._books if book.version not in self.superseded]
+        self._starts = [book.effective_ms for book in self._in_turn]
         self.offset = max((book.offset for book in self._books), default=-1)
         """Of the last commit record that is known."""
         self.lateness_ms = min((book.lateness_ms for book in self._books), default=-1)
@@ -516,7 +578,25 @@ class Books:
     def at(self, time_ms: int) -> Book | None:
         """The version in effect at a time; its first instant is included."""
         place = bisect_right(self._starts, time_ms)
-        return self._books[place - 1] if place else None
+        return self._in_turn[place - 1] if place else None
+
+    def before(self, time_ms: int) -> Iterator[Book]:
+        """The versions that were in effect before a time, the last one first."""
+        yield from reversed(self._in_turn[: bisect_left(self._starts, time_ms)])
+
+    def named(self, version: str) -> Book | None:
+        """The version of this name, whether it is in effect at any time or not."""
+        return next((book for book in self._books if book.version == version), None)
+
+    def _superseded(self) -> dict[str, str]:
+        return {
+            former.version: book.version
+            for book in self._books
+            for former in self._books
+            if former.version in book.supersedes
+            and former.offset < book.offset
+            and former.effective_ms >= book.effective_ms
+        }
 
     def version(self, name: str) -> Book | None:
         """The version of this name, in effect or not."""

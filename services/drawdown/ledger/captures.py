@@ -249,7 +249,8 @@ def _priced(
             f"none was in effect at {at_text(milliseconds(command.time))}",
             "time",
         )
-    _, quote = quoted_use(book, hold.meter, hold.dimensions)
+    wallet: Wallet = rows.row(hold.customer)
+    _, quote = quoted_use(book, hold.meter, hold.dimensions, wallet)
     if quote.rate is None:
         raise RecordError(Reason.UNPRICED, quote.missing, "quantities")
     if quote.rate.asset != hold.asset:
@@ -274,15 +275,15 @@ def _priced(
 
 
 def quoted_use(
-    book: Book, meter_id: str, dimensions: Mapping[str, str], field: str = "meter"
+    book: Book, meter_id: str, dimensions: Mapping[str, str], wallet: Wallet, field: str = "meter"
 ) -> tuple[CompiledMeter, Quote]:
-    """The meter and the rates of a use. Raises RecordError for an unknown meter."""
+    """The meter and the rates of a wallet's use. Raises RecordError for an unknown meter."""
     meter = book.meter(meter_id)
     if meter is None:
         raise RecordError(
             Reason.UNKNOWN_METER, f"price book {book.version!r} has no meter {meter_id!r}", field
         )
-    return meter, book.quote(meter, dimensions)
+    return meter, book.quote(meter, dimensions, wallet.customer, wallet.plan)
 
 
 def cost_of(quote: Quote, quantities: Quantities) -> int | None:

@@ -12,7 +12,7 @@ from typing import Final, cast
 
 from drawdown.events.base import at_text, milliseconds, moment
 from drawdown.events.codec import Command, RecordError, encode, kind_of
-from drawdown.events.commands import Authorize, Capture, Reverse, SetState, Void
+from drawdown.events.commands import Authorize, Capture, Rerate, Reverse, SetState, Void
 from drawdown.events.decisions import Decision
 from drawdown.events.reasons import Reason
 from drawdown.events.structs import replaced, struct_of
@@ -22,14 +22,16 @@ from drawdown.ledger.book import Books
 from drawdown.ledger.captures import capture
 from drawdown.ledger.corrections import adjust, convert, set_state, void
 from drawdown.ledger.counters import ended_period
-from drawdown.ledger.evolve import Rows, evolve
+from drawdown.ledger.evolve import Rows, evolve, evolve_wallet
 from drawdown.ledger.grants import REPORTING_DEFAULT, grant_entry
 from drawdown.ledger.holds import expired, extend, release
 from drawdown.ledger.identity import command_fingerprint, recall
 from drawdown.ledger.issuing import issue
 from drawdown.ledger.journal import Entry, Origin, Sealed, seal
 from drawdown.ledger.outcome import Decided, Moment, crossings
+from drawdown.ledger.rates.running import RunningRate
 from drawdown.ledger.replay import first_answer
+from drawdown.ledger.rerating import rerate
 from drawdown.ledger.reversal import reverse, with_settled
 from drawdown.ledger.subscriptions import (
     all_ended,
@@ -48,6 +50,7 @@ CAPTURE: Final = "capture"
 REVERSE: Final = "reverse"
 SET_STATE: Final = "set_state"
 CLOSED: Final = "closed"
+RERATE: Final = "rerate"
 ENTRIES: Final[Mapping[str, Callable[..., Entry]]] = {
     "grant": grant_entry,
     "set_terms": terms_entry,
@@ -151,6 +154,9 @@ def _decide(
             if kind == REVERSE:
                 asked = cast(Reverse, command)
                 decided, entry = reverse(rows, wallet, asked, origin, books, now)
+            elif kind == RERATE:
+                again = cast(Rerate, command)
+                decided, entry = rerate(rows, wallet, again, origin, books, now)
             else:
                 decided, entry = MOVES[kind](wallet, command, origin, books, now)
             entry = replaced(
@@ -159,6 +165,8 @@ def _decide(
                 fingerprint=fingerprint.hex(),
                 reason=cast(Void, command).reason,
             )
+            for first in decided.entries:
+                wallet = evolve_wallet(wallet, first)
             then = with_settled(entry, wallet, books, now)
     sealed = seal(entry)
     answer = answer_of(sealed)
@@ -201,7 +209,7 @@ def _period_ends(rows: Rows, key: str, row: Running, books: Books, now: Moment) 
     book = books.at(now.at_ms)
     reporting = REPORTING_DEFAULT if book is None else book.reporting
     order = None if book is None else book.order
-    first = ended_period(owner, row, reporting, order, now)
+    first = ended_period(owner, row, reporting, order, now, _holding(row, books))
     entries: tuple[Sealed, ...] = (first,)
     after = evolve(rows, first)
     left = after[key]
@@ -212,6 +220,18 @@ def _period_ends(rows: Rows, key: str, row: Running, books: Books, now: Moment) 
     spent = entry.amount - entry.overdrawn  # nothing, where the period is only closed
     crossed = crossings(owner, book, row.asset, spent, now.at_ms)
     return Decided(entries, crossed=crossed, overdrawn=entry.overdrawn, wallet=owner)
+
+
+def _holding(row: Running, books: Books) -> RunningRate | None:
+    """The rate that prices what held to a period's end: as the version in effect then has it, or
+    the last one before that had it."""
+    if not row.holds or row.rate is None:
+        return None
+    for book in books.before(row.ends_ms):
+        rate = book.counting.get(row.rate)
+        if isinstance(rate, RunningRate) and rate.counter.name == row.counter:
+            return rate
+    return None
 
 
 def refused(command: Command, error: RecordError, now: Moment) -> Decision:

@@ -43,7 +43,7 @@ from drawdown.ledger.values import (
     reversed_key,
 )
 
-__all__ = ["BrokenInvariantError", "Rows", "evolve", "evolve_wallet", "marked"]
+__all__ = ["BrokenInvariantError", "Rows", "RowsAfter", "evolve", "evolve_wallet", "marked"]
 
 
 class Rows(Protocol):
@@ -56,6 +56,20 @@ class Rows(Protocol):
 
     def identity(self, key: bytes) -> bytes | None:
         """What is remembered under an identity's key."""
+
+
+class RowsAfter:
+    """Rows with those that a decision under way has changed."""
+
+    def __init__(self, rows: Rows, changed: Mapping[str, Row | None]) -> None:
+        self._rows = rows
+        self._changed = changed
+
+    def row(self, key: str) -> Any:
+        return self._changed[key] if key in self._changed else self._rows.row(key)
+
+    def identity(self, key: bytes) -> bytes | None:
+        return self._rows.identity(key)
 
 
 def evolve(rows: Rows, sealed: Sealed) -> dict[str, Row | None]:
@@ -80,7 +94,9 @@ def marked(sealed: Sealed) -> dict[str, Row]:
     """The entry that cannot be reversed (again) after this one, by key: at most one."""
     entry = sealed.entry
     rare = entry.rare
-    if rare.reverses is not None:
+    if rare.rerates is not None:
+        sequence = rare.rerates.sequence
+    elif rare.reverses is not None:
         sequence = rare.reverses.sequence
     elif rare.void is not None and not rare.void.kept:
         sequence = rare.void.sequence
@@ -248,5 +264,7 @@ def _terms(
         for asset, texts in entry.terms.thresholds.items()
     }
     terms = entry.terms
-    policy = Policy(terms.capture_policy, terms.outage, terms.holds_max, terms.drawdown, state)
+    policy = Policy(
+        terms.capture_policy, terms.outage, terms.holds_max, terms.drawdown, state, terms.plan
+    )
     return changed, thresholds, None if policy == NO_POLICY else policy

@@ -122,6 +122,23 @@ def grown(parts: Parts, slices: Iterable[Slice]) -> Parts:
     return tuple(found[-PARTS_MAX:])
 
 
+def without(parts: Parts, slices: Iterable[Slice]) -> Parts:
+    """What is remembered, without what these slices (below zero) gave back to their grants, newest
+    first."""
+    found = list(parts)
+    for given in slices:
+        left = -given.amount
+        for place in range(len(found) - 1, -1, -1):
+            part = found[place]
+            if part.grant != given.grant or not left:
+                continue
+            stays = max(part.amount - left, 0)
+            left -= part.amount - stays
+            revenue = recognized(part.revenue, part.amount, stays)
+            found[place] = ChargedPart(part.grant, stays, revenue)
+    return tuple([part for part in found if part.amount])
+
+
 def shrunk(parts: Parts, amount: int) -> Parts:
     """What is remembered, without the last `amount`."""
     found = list(parts)

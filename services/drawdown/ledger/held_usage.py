@@ -3,7 +3,7 @@
 It is priced as any usage. Then its charge is captured from the hold, and what is above the hold
 follows the customer's terms. A hold that is unknown, closed, expired or in another asset changes
 nothing: what was used is a fact, and debited as it would be without. Where no rate prices the use,
-there is nothing to capture and the hold stays as it is until it expires.
+there is nothing to capture: the last use releases the hold, any other leaves it as it is.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from drawdown.ledger.book import FINAL, HOLD, Book, Books
 from drawdown.ledger.captures import capture_entry, captured
 from drawdown.ledger.evolve import Rows, evolve_wallet
 from drawdown.ledger.give_back import pay
-from drawdown.ledger.holds import expired, why_ended
+from drawdown.ledger.holds import expired, return_entry, why_ended
 from drawdown.ledger.identity import usage_result
 from drawdown.ledger.journal import NOTHING_RARE, Entry, Origin, Rare, Sealed, seal
 from drawdown.ledger.outcome import Decided, Moment, crossings
@@ -66,6 +66,17 @@ def named_hold(rows: Rows, event: UsageEvent) -> tuple[Named, dict[str, Any]]:
     hold: Hold | None = rows.row(hold_key(event.subject, hold_id))
     reason = "" if hold is not None else why_ended(rows, event.subject, hold_id)
     return Named(hold, reason, final), data
+
+
+def released_by(wallet: Wallet, named: Named, origin: Origin, now: Moment) -> tuple[Sealed, ...]:
+    """The entry that ends the hold that usage without a price names as the last of it; or the hold
+    whose time is over."""
+    hold = named.hold
+    if hold is None:
+        return ()
+    if now.at_ms >= hold.expires_ms:
+        return (expired(wallet, hold, now),)
+    return (seal(return_entry(wallet, hold, "release", origin, now)),) if named.final else ()
 
 
 def under_hold(

@@ -24,6 +24,7 @@ from drawdown.events.entries import (
     HoldFacts,
     PriceFacts,
     ReadFacts,
+    ReratesFacts,
     ReversesFacts,
     RunningFacts,
     SubscriptionFacts,
@@ -66,6 +67,7 @@ class Rare(Value, frozen=True):
     fee: FeeFacts | None = None
     counted: tuple[CountedFacts, ...] = ()
     """What the use counts of entitlements."""
+    rerates: ReratesFacts | None = None
 
 
 NOTHING_RARE: Final = Rare()
@@ -190,6 +192,7 @@ def seal(entry: Entry, before_text: str | None = None) -> Sealed:
             subscription=rare.subscription,
             fee=rare.fee,
             counted=list(rare.counted),
+            rerates=rare.rerates,
         )
     if entry.running is not None:
         record = replaced(record, running=entry.running)
@@ -250,6 +253,7 @@ def entry_of(record: wire.Entry) -> Entry:
         data.subscription,
         data.fee,
         tuple(data.counted),
+        data.rerates,
     )
     return Entry(
         customer=record.subject,

@@ -305,6 +305,12 @@ def _seat(terms: Terms, price: Seat, meter: Meter) -> RunningRate:
 
 
 def _running(terms: Terms, counter: Counter, curve: Curve, *, falls: bool = False) -> RunningRate:
+    if falls and counter.how == "time_weighted":
+        raise RateError(
+            "tiers",
+            "can cost less for more: what is weighted by time is never given back; use graduated"
+            " tiers with prices above zero",
+        )
     return RunningRate(
         terms, counter, curve, covers_all=False, gives_back=falls or counter.how == "latest"
     )
@@ -357,6 +363,8 @@ def _counter(terms: Terms, price: Any, quantity: str, meter: Meter, every: str) 
         raise RateError("zone", str(error)) from None
     dimension = meter.unique.get(quantity)
     how: How = "unique" if dimension is not None else meter.aggregate.get(quantity, "sum")
+    if how == "time_weighted" and every == "life":
+        raise RateError("period", f"{quantity!r} is an average over a period: give one with an end")
     return Counter(price.counter or terms.id, every, price.zone, quantity, how, dimension)
 
 

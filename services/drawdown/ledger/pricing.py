@@ -15,12 +15,14 @@ from drawdown.events.base import Value, moment
 from drawdown.events.calendar import LIFE, period_of
 from drawdown.events.entries import RunningFacts
 from drawdown.events.numbers import amount_text, rational_text
-from drawdown.events.structs import struct_of
+from drawdown.events.structs import replaced, struct_of
+from drawdown.ledger.counters import CLOSES_AFTER_MS, place_of
 from drawdown.ledger.evolve import Rows
 from drawdown.ledger.prices import AnyRate, CompiledRate, Quantities, UnpricedError
 from drawdown.ledger.rates.running import CommitmentRate, Counter, OutcomeRate, RunningRate
 from drawdown.ledger.rates.single import ShareRate
 from drawdown.ledger.rates.terms import Number, only
+from drawdown.ledger.rates.weighted import Reckoned, reckoned
 from drawdown.ledger.values import (
     NEVER,
     SHARD_LENGTH,
@@ -31,8 +33,6 @@ from drawdown.ledger.values import (
     seen_key,
 )
 
-CLOSES_AFTER_MS: Final = 35 * 86_400_000
-"""A period's row stays until no event of it is accepted: the longest lateness there is."""
 KEYS_MAX: Final = 512
 """Of one shard: 131,072 different values of a counter, evenly spread."""
 
@@ -119,6 +119,8 @@ def _running(rows: Rows, rate: RunningRate, use: Use) -> Charge:
     place = _place(rows, counter, rate.asset, use)
     more: dict[str, Any] = {}
     before = place.quantity
+    # Nothing of it is left where all that was counted was reversed.
+    fresh = place.row is None or (not before and not place.charged)
     if rate.covers_all:
         added: Number = 1  # a fee of the period: its events are what counts
     else:
@@ -127,6 +129,17 @@ def _running(rows: Rows, rate: RunningRate, use: Use) -> Charge:
         after = before + added
     elif counter.how == "max":
         after = max(before, added)
+    elif counter.how == "time_weighted":
+        if counter.quantity not in use.quantities:
+            return Charge(0, True)
+        while place.row is not None and place.row.latest_ms >= place.ends_ms:
+            # The period is reckoned to its end: it holds from there on.
+            use = replaced(use, time_ms=place.ends_ms)
+            place = _place(rows, counter, rate.asset, use)
+        found = reckoned(rows, place.row, use.customer, counter, place.starts_ms, use.time_ms)
+        if found is None:
+            return Charge(0, True)
+        return _weighted(rate, place, use, added, found)
     elif counter.how == "latest":
         if counter.quantity not in use.quantities or (
             place.row is not None and use.time_ms < place.row.latest_ms
@@ -142,16 +155,73 @@ def _running(rows: Rows, rate: RunningRate, use: Use) -> Charge:
         _check_room(counter, seen)
         after = before + 1
         more["key"] = key
-    if place.row is not None and after == before and not more:
+    if not fresh and after == before and not more:
         return Charge(0, True)
-    amount, exact = rate.charge(None if place.row is None else before, after)
+    amount, exact = rate.charge(None if fresh else before, after)
     back: tuple[ChargedPart, ...] = ()
     if amount < 0:
         # A book that changed within the period may reckon with more than was charged.
         amount = max(amount, -max(place.charged, 0))
         back = place.row.parts if place.row is not None else ()
-    facts = place.facts(use, after, refundable=rate.gives_back, **more)
+    # What has a key beside it is remembered by the key, of outcomes alone.
+    facts = place.facts(use, after, refundable=rate.gives_back and "key" not in more, **more)
     return Charge(amount, exact, facts, back)
+
+
+def _weighted(rate: RunningRate, place: Place, use: Use, level: Number, found: Reckoned) -> Charge:
+    """What held until now is charged, and another value holds from now on."""
+    row = place.row
+    after = place.quantity + found.quantity
+    amount, exact = rate.charge(None if row is None else place.quantity, after)
+    back: tuple[ChargedPart, ...] = ()
+    if amount < 0:
+        amount = max(amount, -max(place.charged, 0))
+        back = row.parts if row is not None else ()
+    facts = place.facts(
+        use,
+        after,
+        refundable=rate.gives_back,
+        latest_at=moment(found.until_ms),
+        level=rational_text(level),
+        rate=rate.id,
+    )
+    return Charge(amount, exact, facts, back)
+
+
+def charge_in_place(
+    rows: Rows, rate: RunningRate | OutcomeRate, use: Use, facts: RunningFacts
+) -> Charge:
+    """The charge of a use at the place it had in its period: what is counted stays as it is, and
+    the charges of a period that is priced anew sum to the price of its whole. `facts` are those of
+    the entry it was priced by before."""
+    place = _place(rows, rate.counter, rate.asset, use)
+    before, after = place_of(facts)
+    amount, exact = rate.charge(None if facts.first else before, after)
+    back: tuple[ChargedPart, ...] = ()
+    if amount < 0:
+        amount = max(amount, -max(place.charged, 0))
+        back = place.row.parts if place.row is not None else ()
+    refundable = isinstance(rate, OutcomeRate) or (rate.gives_back and facts.key is None)
+    return Charge(amount, exact, in_place(facts, place.row, refundable=refundable), back)
+
+
+def in_place(facts: RunningFacts, row: Running | None, **changes: Any) -> RunningFacts:
+    """What an entry says of a counter that it does not move."""
+    now = rational_text(0 if row is None else row.quantity)
+    before, after = place_of(facts)
+    return replaced(
+        facts,
+        before=now,
+        after=now,
+        place=[rational_text(before), rational_text(after)],
+        latest_at=None,
+        level=None,
+        rate=None,
+        next_ends_at=None,
+        over=row is None,
+        commitment=None,
+        **changes,
+    )
 
 
 def _outcome(rows: Rows, rate: OutcomeRate, use: Use) -> Charge:

@@ -19,11 +19,13 @@ from drawdown.events.reasons import Reason
 from drawdown.events.structs import replaced, struct_of
 from drawdown.ledger.book import Books
 from drawdown.ledger.corrections import blank, plain_grant, taken_by
+from drawdown.ledger.counters import uncounted
 from drawdown.ledger.drawdown import Slice, earned
 from drawdown.ledger.evolve import Rows, evolve_wallet
 from drawdown.ledger.grants import REPORTING_DEFAULT, check_new, check_room
 from drawdown.ledger.journal import Entry, Origin, Rare, Sealed, entry_of, seal
 from drawdown.ledger.outcome import Decided, Moment
+from drawdown.ledger.prices import CountedRate
 from drawdown.ledger.slices import has_spent, unearned
 from drawdown.ledger.values import Grant, Reversed, Wallet, live_grant, recognized, reversed_key
 
@@ -38,6 +40,7 @@ INSTEAD: Final = {
     "settle": "adjust",
     "convert": "adjust",
     "statement": "it stands: what is set right later is in the next one",
+    "close": "what its period counted is closed for good",
 }
 """What to do about entries that have no inverse."""
 
@@ -48,7 +51,7 @@ def reverse(
     rows: Rows, wallet: Wallet, command: Reverse, origin: Origin, books: Books, now: Moment
 ) -> tuple[Decided, Entry]:
     """Reverse an entry. Raises RecordError, naming the field."""
-    original = _original(command, wallet)
+    original = checked_entry(command.entry, wallet)
     before = original.entry
     known: Reversed | None = rows.row(reversed_key(wallet.customer, before.sequence))
     if known is not None:
@@ -59,36 +62,62 @@ def reverse(
             "entry",
         )
     instead = INSTEAD.get(before.kind)
-    if before.running is not None:
-        # Its counter goes on from what was counted, and may give back what this one charged.
-        instead = "adjust: what it counted stays counted"
+    running = before.running
+    if running is not None and running.commitment is not None and before.origin.timer is not None:
+        instead = "adjust: the commitment would be trued up again"
     reverses = before.rare.reverses
+    if reverses is not None and before.rare.rerates is not None:
+        instead = f"reverse or rerate entry {before.sequence + 1}, which came with it"
     if reverses is not None and reverses.again:
         instead = "adjust: this one reversed a reversal, and that is the end of it"
     if instead is not None:
         raise RecordError(
             Reason.NOT_REVERSIBLE, f"a {before.kind} has no inverse; {instead}", "entry"
         )
-    back = not (before.grant is not None or (reverses is not None and reverses.back))
+    entry = reversal_of(wallet, original, origin, now, keep_cost=command.keep_cost)
+    entry = replaced(entry, running=uncounted(rows, before, counting_rate(books, before)))
+    if before.asset is None:
+        return Decided(wallet=wallet), entry
+    if back_to_customer(before):
+        back = given_back_by(wallet, command.id, command.gone, before, entry, books, now)
+        return Decided(wallet=wallet), back
+    return taken_back_by(wallet, before, entry, books, now)
+
+
+def back_to_customer(before: Entry) -> bool:
+    """Whether reversing an entry gives value back: it took some."""
+    reverses = before.rare.reverses
+    return not (
+        before.amount < 0 or before.grant is not None or (reverses is not None and reverses.back)
+    )
+
+
+def counting_rate(books: Books, before: Entry) -> CountedRate | None:
+    """The rate of a running quantity that an entry was priced by, where its book is known."""
+    price = before.price
+    book = None if price is None else books.named(price.book)
+    return None if book is None or price is None else book.counting.get(price.rate or "")
+
+
+def reversal_of(
+    wallet: Wallet, original: Sealed, origin: Origin, now: Moment, *, keep_cost: bool
+) -> Entry:
+    """The reversal of an entry, before its money."""
+    before = original.entry
     facts = _ReversesFacts(
         sequence=before.sequence,
         entry_digest=original.digest,
         kind=before.kind,
-        back=back,
-        again=reverses is not None,
+        back=back_to_customer(before),
+        again=before.rare.reverses is not None,
     )
-    entry = replaced(
+    return replaced(
         blank(wallet, "reversal", origin, now),
         usage=before.usage,
         price=before.price,
-        cost=0 if command.keep_cost else -before.cost,
+        cost=0 if keep_cost else -before.cost,
         rare=Rare(reverses=facts),
     )
-    if before.asset is None:
-        return Decided(wallet=wallet), entry
-    if back:
-        return Decided(wallet=wallet), _back(wallet, command, before, entry, books, now)
-    return _out(wallet, before, entry, books, now)
 
 
 def settled(wallet: Wallet, asset: str, reporting: str, now: Moment) -> Sealed | None:
@@ -132,10 +161,10 @@ def settled(wallet: Wallet, asset: str, reporting: str, now: Moment) -> Sealed |
     )
 
 
-def _original(command: Reverse, wallet: Wallet) -> Sealed:
-    """The entry that is to be reversed, checked to be one of this wallet's journal."""
+def checked_entry(stated: object, wallet: Wallet) -> Sealed:
+    """The entry that a command carries, checked to be one of this wallet's journal."""
     try:
-        record = decode_entry(encode(command.entry))
+        record = decode_entry(encode(stated))
     except RecordError as error:
         field = "entry" if error.field is None else f"entry.{error.field}"
         raise RecordError(Reason.INVALID, f"is no journal entry: {error.detail}", field) from None
@@ -159,10 +188,17 @@ def _original(command: Reverse, wallet: Wallet) -> Sealed:
     return sealed
 
 
-def _back(
-    wallet: Wallet, command: Reverse, before: Entry, entry: Entry, books: Books, now: Moment
+def given_back_by(
+    wallet: Wallet,
+    grant_id: str,
+    gone: str,
+    before: Entry,
+    entry: Entry,
+    books: Books,
+    now: Moment,
 ) -> Entry:
-    """Value that was taken comes back."""
+    """Value that was taken comes back: the reversal `entry` of `before` with its money. What came
+    from grants that are gone makes a new one of this id, or lapses."""
     assert before.asset is not None
     account = wallet.account(before.asset)
     live = {grant.terms.id: grant for grant in wallet.grants}
@@ -175,7 +211,7 @@ def _back(
             undone = _undone(grant, part)
             slices.append(Slice(part.grant, -part.amount, -undone))
             revenue -= undone
-        elif command.gone == "grant":
+        elif gone == "grant":
             rest += part.amount
             paid += part.revenue
             revenue -= part.revenue
@@ -202,8 +238,8 @@ def _back(
         paid += amount_of(reverses.deferred) if rest else 0
     facts = None
     if rest:
-        check_new(wallet, command.id, before.asset, rest)
-        facts = plain_grant(command.id, paid, now)
+        check_new(wallet, grant_id, before.asset, rest)
+        facts = plain_grant(grant_id, paid, now)
         check_room(wallet, facts)
     return replaced(
         entry,
@@ -236,15 +272,15 @@ def _undone(grant: Grant, part: Slice) -> int:
     return now_recognized - recognized(terms.paid, terms.amount, spent - part.amount)
 
 
-def _out(
+def taken_back_by(
     wallet: Wallet, before: Entry, entry: Entry, books: Books, now: Moment
 ) -> tuple[Decided, Entry]:
     """Value that was given is taken back: from its own grants first, then as usage is paid."""
     assert before.asset is not None
     own = _own(wallet, before)
-    left = before.amount
+    amount = left = abs(before.amount)
     slices: list[Slice] = []
-    refund = before.rare.reverses is None
+    refund = before.rare.reverses is None and before.amount > 0
     refunded = _refunded(own, before, now) if refund else 0
     deferred = 0
     for grant, most in own:
@@ -265,8 +301,8 @@ def _out(
         )
     return replaced(decided, wallet=wallet), replaced(
         paid,
-        amount=before.amount,
-        after=account.balance - before.amount,
+        amount=amount,
+        after=account.balance - amount,
         slices=tuple(whole.values()),
         revenue=paid.revenue + sum(part.revenue for part in slices) - refunded,
         rare=replaced(
@@ -278,7 +314,7 @@ def _out(
 def _own(wallet: Wallet, before: Entry) -> list[tuple[Grant, int]]:
     """The live grants that an entry gave to, and how much each."""
     gave = {part.grant: -part.amount for part in before.slices}
-    if before.grant is not None:
+    if before.grant is not None and before.amount > 0:
         gave[before.grant.id] = before.amount
     return [
         (grant, gave[grant.terms.id])
@@ -324,9 +360,10 @@ def _less(wallet: Wallet, slices: list[Slice]) -> tuple[Grant, ...]:
 
 
 def with_settled(entry: Entry, wallet: Wallet, books: Books, now: Moment) -> Sealed | None:
-    """What the wallet can pay of its debts once a reversal gave something back."""
-    reverses = entry.rare.reverses
-    if reverses is None or not reverses.back or entry.asset is None:
+    """What the wallet can pay of its debts once a reversal gave something back, or a charge became
+    less; `wallet` is as it is before `entry`."""
+    reverses, rerates = entry.rare.reverses, entry.rare.rerates
+    if entry.asset is None or not (rerates or (reverses is not None and reverses.back)):
         return None
     book = books.at(now.at_ms)
     reporting = REPORTING_DEFAULT if book is None else book.reporting

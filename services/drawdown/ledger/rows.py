@@ -169,6 +169,8 @@ def _policy_json(policy: Policy) -> str:
         json += f',"drawdown":"{policy.drawdown}"'
     if policy.state != "active":
         json += f',"state":"{policy.state}"'
+    if policy.plan is not None:
+        json += f',"plan":{steadily_quoted(policy.plan)}'
     return json
 
 
@@ -198,6 +200,7 @@ def wallet_record(wallet: Wallet) -> wire.WalletRow:
         holds_max=policy.holds_max,
         drawdown=policy.drawdown,
         state=policy.state,
+        plan=policy.plan,
         breakage=amount_text(wallet.breakage),
         issued=None if wallet.issued is None else _issued_record(wallet.issued),
         subscriptions=_due_records(wallet),
@@ -249,6 +252,8 @@ def _running_record(row: Running) -> wire.RunningRow:
         commitment=None if row.commitment is None else amount_text(row.commitment),
         parts=_charged_parts(row.parts),
         keyed=row.keyed,
+        level=None if row.level is None else rational_text(row.level),
+        rate=row.rate,
         sequence=row.sequence,
     )
 
@@ -427,6 +432,8 @@ def _running(row: wire.RunningRow) -> Running:
         parts=_parts(row.parts),
         keyed=row.keyed,
         sequence=row.sequence,
+        level=None if row.level is None else rational_of(row.level),
+        rate=row.rate,
     )
 
 
@@ -477,7 +484,9 @@ def _subscription(row: wire.SubscriptionRow) -> Subscription:
 
 
 def _wallet(row: wire.WalletRow) -> Wallet:
-    policy = Policy(row.capture_policy, row.outage, row.holds_max, row.drawdown, row.state)
+    policy = Policy(
+        row.capture_policy, row.outage, row.holds_max, row.drawdown, row.state, row.plan
+    )
     grants = tuple([_grant(grant) for grant in row.grants])
     subscriptions = tuple(
         [

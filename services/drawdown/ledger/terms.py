@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from drawdown.events.codec import RecordError, encode
-from drawdown.events.commands import Outage, SetTerms
+from drawdown.events.commands import NO_PLAN, Outage, SetTerms
 from drawdown.events.entries import TermsFacts
 from drawdown.events.numbers import amount_of, amount_text
 from drawdown.events.plans import PlanTerms
@@ -31,7 +31,13 @@ def terms_entry(
 ) -> Entry:
     """The entry that changes a wallet's terms; it carries all of them as they stand after it."""
     book = books.at(now.at_ms)
-    said = (command.capture_policy, command.outage, command.holds_max, command.drawdown)
+    said = (
+        command.capture_policy,
+        command.outage,
+        command.holds_max,
+        command.drawdown,
+        command.plan,
+    )
     if (
         not command.credit_limits
         and not command.thresholds
@@ -39,8 +45,8 @@ def terms_entry(
     ):
         raise RecordError(
             Reason.INVALID,
-            "nothing to change: give credit_limits, thresholds, capture_policy, outage, holds_max"
-            " or drawdown",
+            "nothing to change: give credit_limits, thresholds, capture_policy, outage, holds_max,"
+            " drawdown or plan",
             "credit_limits",
         )
     limits = {
@@ -76,6 +82,7 @@ def terms_entry(
             outage=policy.outage if command.outage is None else _outage(command.outage, book),
             holds_max=policy.holds_max if command.holds_max is None else command.holds_max,
             drawdown=command.drawdown or policy.drawdown,
+            plan=None if command.plan == NO_PLAN else command.plan or policy.plan,
         ),
         reason=command.reason,
     )

@@ -29,9 +29,9 @@ from drawdown.events.usage import UsageEvent
 from drawdown.ledger.book import COSTS, HOLD, Book, Books, Quote
 from drawdown.ledger.drawdown import take
 from drawdown.ledger.entitlements import counted_use, rare_of
-from drawdown.ledger.evolve import Rows
+from drawdown.ledger.evolve import Rows, evolve_wallet
 from drawdown.ledger.give_back import give_back
-from drawdown.ledger.held_usage import Priced, named_hold, under_hold
+from drawdown.ledger.held_usage import Priced, named_hold, released_by, under_hold
 from drawdown.ledger.identity import recall, usage_fingerprint, usage_result
 from drawdown.ledger.journal import NOTHING_RARE, Entry, Origin, Rare, seal
 from drawdown.ledger.outcome import Decided, Moment, crossings
@@ -89,8 +89,8 @@ def decide_usage(
         quantities if plain else {name: _stated(value) for name, value in quantities.items()},
         dimensions,
     )
-    quote = book.quote(meter, dimensions)
     wallet = rows.row(event.subject) or Wallet(event.subject)
+    quote = book.quote(meter, dimensions, event.subject, wallet.plan)
     if wallet.due_ms is not None and wallet.due_ms <= at_ms:
         ahead = begun(rows, wallet, books, now)
         if ahead.entries:
@@ -127,7 +127,10 @@ def decide_usage(
         unpriced = replaced(
             facts or quote.exact, rate=None, rounding=None, match=None, unpriced=missing.what[:256]
         )
-        return _unpriced(wallet, event, origin, usage, unpriced, cost, fingerprint, rare, now)
+        first = () if named is None else released_by(wallet, named, origin, now)
+        after = wallet if not first else evolve_wallet(wallet, first[0])
+        decided = _unpriced(after, event, origin, usage, unpriced, cost, fingerprint, rare, now)
+        return replaced(decided, entries=(*first, *decided.entries), wallet=wallet)
     if facts is None:
         facts = quote.exact if exact else quote.rounded
     else:

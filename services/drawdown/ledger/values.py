@@ -196,6 +196,8 @@ class Policy(Value, frozen=True):
     drawdown: DrawdownPolicy | None = None
     """Which grants pay first; None is as the price book says."""
     state: WalletState = "active"
+    plan: str | None = None
+    """Whose rates price what is used; None for those for all."""
 
 
 NO_POLICY: Final = Policy()
@@ -251,6 +253,10 @@ class Wallet(Value, frozen=True):
     @property
     def state(self) -> WalletState:
         return "active" if self.policy is None else self.policy.state
+
+    @property
+    def plan(self) -> str | None:
+        return None if self.policy is None else self.policy.plan
 
 
 class Part(Value, frozen=True):
@@ -318,12 +324,22 @@ class Running(Value, frozen=True):
     """What paid for it, the last one last, where it may be given back."""
     keyed: bool
     sequence: int
+    level: int | Fraction | None = None
+    """The value that holds from `latest_ms` on, of what is weighted by time."""
+    rate: str | None = None
+    """By which it is priced."""
+
+    @property
+    def holds(self) -> bool:
+        """Whether a value holds that is still to be reckoned, up to the period's end."""
+        return bool(self.level) and self.latest_ms < self.ends_ms
 
     @property
     def due_ms(self) -> int | None:
-        """Its timer: the true-up of a commitment at the period's end, then its closing."""
+        """Its timer: the true-up of a commitment, or what is weighted by time, at the period's end,
+        then its closing."""
         short = self.commitment is not None and self.charged < self.commitment
-        due_ms = self.ends_ms if short else self.closes_ms
+        due_ms = self.ends_ms if short or self.holds else self.closes_ms
         return None if due_ms == NEVER else due_ms
 
 

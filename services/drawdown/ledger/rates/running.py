@@ -15,7 +15,7 @@ from drawdown.events.numbers import UNIT
 from drawdown.ledger.rates.linear import CompiledRate
 from drawdown.ledger.rates.terms import Number, Quantities, Termed
 
-How = Literal["sum", "max", "latest", "unique"]
+How = Literal["sum", "max", "latest", "time_weighted", "unique"]
 
 
 class Curve(Protocol):
@@ -37,15 +37,11 @@ class Counter(Value, frozen=True):
     """Whose different values `unique` counts."""
 
 
-class RunningRate(Termed, frozen=True):
-    """Tiers, allowances, seats, packages and fees of a period."""
+class Curved(Termed, frozen=True):
+    """A rate that is a curve over its counter."""
 
     counter: Counter
     curve: Curve
-    covers_all: bool
-    """Other quantities of the use are priced with it, rather than unpriced."""
-    gives_back: bool
-    """F can fall."""
 
     def charge(self, before: Number | None, after: Number) -> tuple[int, bool]:
         """What `after` costs above `before`; None before the first use of the period."""
@@ -57,11 +53,18 @@ class RunningRate(Termed, frozen=True):
         return amount, amount == (new - old) * self.terms.step
 
 
-class OutcomeRate(Termed, frozen=True):
+class RunningRate(Curved, frozen=True):
+    """Tiers, allowances, seats, packages and fees of a period."""
+
+    covers_all: bool
+    """Other quantities of the use are priced with it, rather than unpriced."""
+    gives_back: bool
+    """F can fall."""
+
+
+class OutcomeRate(Curved, frozen=True):
     """Once per value of a dimension; undone by an event that says so."""
 
-    counter: Counter
-    curve: Curve
     key: str
     undo: tuple[str, str] | None
 
