@@ -158,3 +158,18 @@ def test_without_kafka() -> None:
     assert priced == ["ada", "pro", "all"]
     ledger = Ledger(content, at=0)
     assert ledger.use("ada", "work", {"units": 1})["data"]["price"]["own"] == "customer ada"
+
+
+def test_a_subscription_brings_the_rates_of_its_plan() -> None:
+    content = {
+        "version": "v1",
+        "assets": [{"code": "USD", "scale": 12}],
+        "meters": [{"id": "work", "event_types": ["work"], "fields": {"units": "units"}}],
+        "rates": [GENERAL, PRO],
+        "plans": [{"id": "professional", "terms": {"plan": "pro"}}],
+    }
+    ledger = Ledger(content, at="2027-01-01T00:00:00Z")
+    ledger.subscribe("ada", "professional", subscription="s")
+    assert ledger.use("ada", "work", {"units": 1})["data"]["price"]["own"] == "plan pro"
+    ledger.cancel_subscription("ada", "s", when="now")
+    assert "own" not in ledger.use("ada", "work", {"units": 1})["data"]["price"]

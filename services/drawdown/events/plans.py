@@ -136,6 +136,9 @@ class PlanTerms(StrictRecord):
     outage: Outage | None = None
     holds_max: HoldsMax | None = None
     drawdown: DrawdownPolicy | None = None
+    plan: Name | None = Field(
+        default=None, description="Whose rates price what is used: those with this `plan`"
+    )
 
 
 class Proration(StrictRecord):

@@ -126,6 +126,7 @@ def plan_terms_entry(
             ("capture_policy", policy.capture),
             ("holds_max", policy.holds_max),
             ("drawdown", policy.drawdown),
+            ("plan", policy.plan),
         )
     }
     own = {name: getattr(is_, name) for name in kept if getattr(is_, name) is not None}
