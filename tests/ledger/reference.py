@@ -29,6 +29,8 @@ class Lot:
     number: int
     held: dict[str, Fraction] = field(default_factory=dict)
     plan: str | None = None
+    rolls: Fraction | None = None
+    """Up to how much of it rolls over once it is over, whenever it comes back from a hold."""
 
     def there(self, now: datetime) -> bool:
         return self.start <= now and (self.end is None or now < self.end)
@@ -178,13 +180,13 @@ class Reference:
 
     def _boundary(self) -> None:
         """What begins now, and what ends."""
-        rolls: dict[str, Fraction] = {}
         for plan in list(self.plans):
             if plan.next > self.now:
                 continue
             name = f"{plan.name}@{plan.next.isoformat().replace('+00:00', 'Z')}"
-            if plan.most is not None:
-                rolls[plan.name] = plan.most
+            for lot in self.lots:
+                if lot.plan == plan.name and lot.end == plan.next:
+                    lot.rolls = plan.most
             self.give(
                 name,
                 plan.amount,
@@ -204,9 +206,9 @@ class Reference:
             if lot.end is None or lot.end > self.now or not lot.amount:
                 continue
             over = Fraction(0)
-            if lot.plan in rolls and lot.plan is not None:
+            if lot.rolls is not None:
                 carried = [c for c in self.lots if c.grant == f"{lot.plan}+"]
-                room = rolls[lot.plan] - sum((c.amount for c in carried), Fraction(0))
+                room = lot.rolls - sum((c.amount for c in carried), Fraction(0))
                 over = max(Fraction(0), min(lot.amount, room))
                 if over and carried:
                     carried[0].amount += over
