@@ -40,6 +40,20 @@ def test_a_member_that_was_fenced_by_nobody_joins_anew() -> None:
     assert settler.worker.serving == {0, 1}
 
 
+def test_fenced_a_second_time_it_knows_itself() -> None:
+    # The coordinator keeps the client id of a static member's first life.
+    desk = Desk(partitions=2)
+    settler = desk.start("0")
+    desk.settle()
+    names = {settler.worker._lease.client_id}
+    for _ in range(2):
+        settler.worker._lease._usage._membership._be_fenced()  # type: ignore[attr-defined]
+        desk.settle()
+        names.add(settler.worker._lease.client_id)
+    assert len(names) == 1
+    assert settler.worker.serving == {0, 1}
+
+
 def test_a_process_that_was_asleep_in_a_transaction_goes_on_by_itself() -> None:
     desk = Desk(partitions=2)
     settler = desk.start("0")

@@ -81,15 +81,3 @@ def test_a_broker_that_is_away_is_asked_again_later() -> None:
             for _ in range(5):
                 settler.turn()
     assert owners(desk) == {0, 1, 2, 3}
-
-
-def test_nothing_is_asked_of_a_broker_that_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    desk = Desk(partitions=4)
-    settler = desk.start("0")
-    watchdog = settler.worker._watchdog
-    asked: list[str] = []
-    monkeypatch.setattr(watchdog._cluster, "group", asked.append)
-    monkeypatch.setattr(watchdog, "_answers", lambda: False)
-    assert not watchdog.rejoin_due(100.0, owned=1)
-    assert not watchdog.rejoin_due(100.0 + 2 * EVERY_S, owned=1)
-    assert asked == []

@@ -10,6 +10,7 @@ librdkafka logs to the logger `drawdown.kafka` as the clients are polled.
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -235,9 +236,6 @@ class KafkaCluster:
             _refuse_locked(name, f"overrides set {name}")
         self.bootstrap = bootstrap
         self._overrides = dict(overrides or {})
-        self._asking: AdminClient | None = None
-        self._asking_failed = False
-        self._unanswered: set[Future[ports.GroupState]] = set()
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> KafkaCluster:
@@ -283,28 +281,27 @@ class KafkaCluster:
     def group(self, name: str) -> Future[ports.GroupState]:
         """What a group's coordinator says of it, within 5 s. Does not wait."""
         answer: Future[ports.GroupState] = Future()
-
-        def answered(described: Future[Any]) -> None:
-            self._unanswered.discard(answer)
-            error = described.exception()
-            if error is not None:
-                self._asking_failed = True
-                answer.set_exception(error)
-            else:
-                answer.set_result(_state_of(described.result()))
-
-        if self._asking is None or (self._asking_failed and not self._unanswered):
-            # One that was there while the broker was not may ask in vain ever after (seen with
-            # librdkafka 2.16). Not replaced in the callback, whose thread belongs to it, nor while
-            # it has a question open, which would stay so.
-            self._asking, self._asking_failed = self.admin(), False
-        self._unanswered.add(answer)
-        described = self._asking.describe_consumer_groups([name], request_timeout=5.0)
-        described[name].add_done_callback(answered)
+        threading.Thread(target=self._ask, args=(name, answer), name="group", daemon=True).start()
         return answer
+
+    def _ask(self, name: str, answer: Future[ports.GroupState]) -> None:
+        """By a client of its own, which is gone when the answer is there: one whose question timed
+        out because the broker went away ends the process when the broker comes back, or asks in
+        vain ever after (seen with librdkafka 2.16, in one of three times)."""
+        try:
+            described = _described(self.admin(), name)
+        except Exception as error:  # noqa: BLE001 - it is told to whoever asked
+            answer.set_exception(error.with_traceback(None))  # which would keep the client
+        else:
+            answer.set_result(_state_of(described))
 
     def __repr__(self) -> str:
         return f"KafkaCluster({self.bootstrap!r}, {masked(self._overrides)!r})"
+
+
+def _described(admin: AdminClient, name: str) -> Any:
+    """What the client says of the group. Waits; raises KafkaException."""
+    return admin.describe_consumer_groups([name], request_timeout=5.0)[name].result()
 
 
 def _state_of(described: Any) -> ports.GroupState:

@@ -14,7 +14,6 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
-from uuid import uuid4
 
 from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, Message, TopicPartition
 
@@ -65,20 +64,21 @@ class Lease:
         self,
         cluster: Cluster,
         layout: Layout,
+        client_id: str,
         clock: Clock,
         usage_config: Mapping[str, Any],
         commands_config: Mapping[str, Any],
         on_gained: Callable[[list[int]], None],
         on_lost: Callable[[list[int]], None],
     ) -> None:
+        """`client_id` is what the group knows the member by, whatever name it shares."""
         self._layout = layout
         self._clock = clock
         self._on_gained = on_gained
         self._on_lost = on_lost
         self._topics: Final = {USAGE: layout.usage, COMMANDS: layout.commands}
-        self.client_id = f"drawdown-{uuid4()}"
-        """What the group knows this very member by, whatever name it shares with others."""
-        self._usage = cluster.consumer({**usage_config, "client.id": self.client_id})
+        self.client_id = client_id
+        self._usage = cluster.consumer({**usage_config, "client.id": client_id})
         self._commands = cluster.consumer(commands_config)
         self._consumers: Final[dict[str, Consumer]] = {
             USAGE: self._usage,

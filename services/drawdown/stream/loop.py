@@ -23,6 +23,7 @@ import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import Any, Final, Protocol
+from uuid import uuid4
 
 import msgspec
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
@@ -161,6 +162,9 @@ class Worker:
     ) -> None:
         self._cluster = cluster
         self._layout = layout
+        self._client_id = f"drawdown-{uuid4()}"
+        """What the group knows this process by, whatever name it shares with others. One for all
+        its leases: the coordinator keeps that of the first where a static member comes back."""
         self._application = application
         self._clock = clock
         self._config = config
@@ -202,7 +206,7 @@ class Worker:
             config.identities_ms,
             crash,
         )
-        self._watchdog = Watchdog(cluster, layout, self._metrics, self._broker_answers)
+        self._watchdog = Watchdog(cluster, layout, self._metrics)
         self._lease.join()
 
     # --- ownership -----------------------------------------------------------------------------
@@ -211,20 +215,13 @@ class Worker:
         return Lease(
             self._cluster,
             self._layout,
+            self._client_id,
             self._clock,
             self._config.usage,
             self._config.commands,
             self._gained,
             self._lost,
         )
-
-    def _broker_answers(self) -> bool:
-        """Whether anybody is there. Blocks up to 1 s."""
-        try:
-            self._recoveries.high_watermark(self._layout.journal, 0, 1.0)
-        except KafkaException:
-            return False
-        return True
 
     def _put_out(self, turn: _Turn, cause: KafkaError) -> None:
         """The group has somebody else under our name. That may be ourselves: a member that comes

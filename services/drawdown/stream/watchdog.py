@@ -11,7 +11,6 @@ name; should it not do so, the others follow, one each time.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Final
 
@@ -28,16 +27,8 @@ ANSWER_LOOK_S: Final = 0.2
 class Watchdog:
     """Of one process. Asks in the background: nothing here waits."""
 
-    def __init__(
-        self,
-        cluster: Cluster,
-        layout: Layout,
-        metrics: StreamMetrics,
-        answers: Callable[[], bool] = lambda: True,
-    ) -> None:
-        """`answers`: whether the broker does, just now; it may block for a second."""
+    def __init__(self, cluster: Cluster, layout: Layout, metrics: StreamMetrics) -> None:
         self._cluster = cluster
-        self._answers = answers
         self._layout = layout
         self._metrics = metrics
         self._asked: Future[GroupState] | None = None
@@ -47,11 +38,8 @@ class Watchdog:
 
     def rejoin_due(self, now_s: float, owned: int) -> bool:
         """Whether this process, which owns so many partitions, is to join anew, now. To be called
-        every turn; `now_s` never goes back.
-
-        Who owns all of them has nothing to ask, and nothing is asked of a broker that is away: a
-        client that does was seen to end the process (librdkafka 2.16,
-        `enq_once_del_source_return`).
+        every turn while the broker answers; `now_s` never goes back. Who owns all of them has
+        nothing to ask.
         """
         if owned == self._layout.partitions:
             self._metrics.ownerless.set(0)
@@ -60,9 +48,6 @@ class Watchdog:
         if now_s < self._due_s:
             return False
         if self._asked is None:
-            if not self._answers():
-                self._due_s = now_s + EVERY_S
-                return False
             self._asked = self._cluster.group(self._layout.group)
         if not self._asked.done():
             self._due_s = now_s + ANSWER_LOOK_S
