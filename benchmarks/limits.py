@@ -5,10 +5,12 @@
 One function a subject, each in the world of the others, in `SUBJECTS`:
 
 - the replica (`benchmarks/replica.py`): a process with `--customers` balances in memory.
-  `replica_microseconds` is the median of a balance asked about every millisecond while
-  `--rate` changes a second are followed for `--seconds`; `replica_lag_ms_p50` is from a change
-  handed to a producer until it can be read; `rss_mb` is the whole process, Python and client with
-  it. Broker, writer and replica share this machine; rows are written straight to `balances`.
+  `replica_microseconds` is the median of a balance, ten of them asked about every millisecond,
+  while `--rate` changes a second are followed for `--seconds` (`..._first`: of the first of each
+  ten, whose caches are cold; `..._alone`: with nothing to follow). `replica_lag_ms_p50` is from a
+  change handed to a producer until it can be read, of which `written_ms_p50` passed until Kafka
+  said that it had it. `rss_mb` is the whole process, Python and client with it. Broker, writer
+  and replica share this machine; rows are written straight to `balances`.
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import psutil
+from confluent_kafka import KafkaError, Message
 
 from benchmarks.load import Sender, customer, now_text
 from benchmarks.world import ENVIRONMENT, BenchmarkError, World, say
@@ -28,10 +29,12 @@ from drawdown.demo.watch import quantile_ms
 from drawdown.events.catalogue import BALANCES
 from drawdown.query import Replica
 from drawdown.stream.kafka import KafkaCluster
+from drawdown.stream.ports import DeliveryCallback
 
 HERE: Final = Path(__file__).parent.parent
 EVERY: Final = 100
 """One customer in so many is listened to."""
+BURST: Final = 10
 ASKED_ALONE: Final = 200_000
 QUIET_S: Final = 3.0
 FIRST_S: Final = 60.0
@@ -49,7 +52,8 @@ def measure(world: World, told: argparse.Namespace) -> dict[str, Any]:
         if not follower.stdout or not follower.stdout.readline():
             raise BenchmarkError("the replica has not read to the end")
         rate = ("--rate", str(told.rate), "--seconds", str(told.seconds))
-        _run("write", *shared, *rate).wait()
+        writer = _run("write", *shared, *rate, stdout=subprocess.PIPE, text=True)
+        written: dict[str, Any] = json.loads(writer.communicate()[0])
         said = follower.communicate(timeout=READ_S)[0]
     finally:
         follower.kill()
@@ -57,7 +61,7 @@ def measure(world: World, told: argparse.Namespace) -> dict[str, Any]:
     if follower.returncode:
         raise BenchmarkError("the replica's process failed")
     found: dict[str, Any] = json.loads(said)
-    return {"customers": told.customers, "changes_per_second": told.rate, **found}
+    return {"customers": told.customers, **written, **found}
 
 
 def _run(what: str, *arguments: str, **options: Any) -> subprocess.Popen[Any]:
@@ -87,8 +91,9 @@ def follow(bootstrap: str, customers: int) -> None:
     print(
         json.dumps(
             {
-                "replica_microseconds": _us(busy, 0.5),
-                "replica_microseconds_p99": _us(busy, 0.99),
+                "replica_microseconds": _us([each for burst in busy for each in burst], 0.5),
+                "replica_microseconds_p99": _us([each for burst in busy for each in burst], 0.99),
+                "replica_microseconds_first": _us([burst[0] for burst in busy], 0.5),
                 "replica_microseconds_alone": _us(alone, 0.5),
                 "replica_lag_ms_p50": quantile_ms(list(lags), 0.5),
                 "replica_lag_ms_p99": quantile_ms(list(lags), 0.99),
@@ -108,16 +113,16 @@ def _lag_of(replica: Replica, name: str, lags: array[float]) -> Callable[[], Non
     return told
 
 
-def _ask_meanwhile(replica: Replica, customers: int, lags: array[float]) -> list[float]:
-    """Seconds that answers took, one about every millisecond, until changes come no more."""
-    took: list[float] = []
+def _ask_meanwhile(replica: Replica, customers: int, lags: array[float]) -> list[list[float]]:
+    """Seconds that answers took, a burst about every millisecond, until changes come no more."""
+    took: list[list[float]] = []
     heard, since = 0, time.monotonic()
     while time.monotonic() - since < (QUIET_S if heard else FIRST_S):
         if len(lags) > heard:
             heard, since = len(lags), time.monotonic()
         time.sleep(0.001)
         if heard:
-            took += _ask(replica, customers, 1)
+            took.append(_ask(replica, customers, BURST))
     return took
 
 
@@ -148,14 +153,29 @@ def write(bootstrap: str, customers: int, rate: int, seconds: float) -> None:
         sender.producer.flush(120)
         return
     rng, start, sent = random.Random(5), time.monotonic(), 0
+    took: list[float] = []
     while (passed := time.monotonic() - start) < seconds:
         for _ in range(int(passed * rate) - sent):
-            name = customer(int(rng.random() * customers))
-            sender.put(topic, name, wallet(name, int(time.monotonic() * 1e6), at))
+            name, now = customer(int(rng.random() * customers)), time.monotonic()
+            value = wallet(name, int(now * 1e6), at)
+            if sent % EVERY:
+                sender.put(topic, name, value)
+            else:
+                written = _took_since(now, took)
+                sender.producer.produce(topic, value, name.encode(), on_delivery=written)
             sent += 1
         sender.producer.poll(0)
         time.sleep(0.001)
+    rate_had = round(sent / (time.monotonic() - start))
     sender.producer.flush(60)
+    print(json.dumps({"changes_per_second": rate_had, "written_ms_p50": quantile_ms(took, 0.5)}))
+
+
+def _took_since(began: float, took: list[float]) -> DeliveryCallback:
+    def written(_: KafkaError | None, __: Message) -> None:
+        took.append(time.monotonic() - began)
+
+    return written
 
 
 def wallet(name: str, sequence: int, at: str) -> bytes:

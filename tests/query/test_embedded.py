@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from tests.support.balances import ENVIRONMENT, NOW_MS, PARTITIONS, Log
 import drawdown.query
 from drawdown.events.base import KEY_SEPARATOR
 from drawdown.events.codec import encode
-from drawdown.events.numbers import amount_text
+from drawdown.events.numbers import amount_of, amount_text
 from drawdown.ledger.rows import row_bytes
 from drawdown.ledger.values import Wallet
 from drawdown.query import (
@@ -99,7 +98,7 @@ def test_what_is_kept_is_exact(available: int, held: int, sequence: int, asset: 
     assert facts.sequence == sequence
     (holding,) = facts.holdings
     assert {name: getattr(holding, name) for name in amounts} == amounts
-    assert Decimal(holding.available).scaleb(12) == available
+    assert amount_of(holding.available) == available
 
 
 def test_it_reads_the_rows_that_settlement_writes() -> None:

@@ -22,6 +22,8 @@ from drawdown.query.tables import RocksTable
 
 pytestmark = pytest.mark.kafka
 
+README = Path(__file__).parents[2] / "README.md"
+
 
 @contextmanager
 def replica(live: Live, directory: Path) -> Iterator[Replica]:
@@ -156,6 +158,29 @@ def test_asyncio_embeds_it_too(live: Live) -> None:
                 await embedded.wait_async(customer, 2, timeout_s=0)
 
     asyncio.run(main())
+
+
+def test_the_readmes_example_runs(
+    live: Live, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    customer = live.customer()
+    live.grant(customer, "USD", "1")
+    section = README.read_text().partition("## Balances at hand")[2]
+    example = section.partition("```python\n")[2].partition("```")[0]
+    monkeypatch.setenv("DRAWDOWN_KEY", live.key("admin"))
+    for said, here in (
+        ("127.0.0.1:9092", live.cluster.bootstrap),
+        ("http://127.0.0.1:8791", live.gateways[0]),
+        ('"dev"', f'"{live.environment.name}"'),
+        ("acme", customer),
+    ):
+        assert said in example
+        example = example.replace(said, here)
+    exec(compile(example, "README.md", "exec"), {})
+    first, granted, advised = capsys.readouterr().out.splitlines()
+    assert first.startswith("1 0 up to ")
+    assert granted == "6"
+    assert advised.startswith("True ")
 
 
 def test_entries_can_be_asked_for_one_by_one(live: Live, tmp_path: Path) -> None:

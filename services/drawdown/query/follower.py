@@ -32,7 +32,10 @@ after the interpreter's 5 ms."""
 CONFIRM_S: Final = 0.5
 """The end of the topic is asked for so often."""
 SOON_S: Final = 0.02
-"""The end is asked for again so soon where it seems to have been reached."""
+"""The end is asked for again so soon where it seems to have been reached for the first time."""
+AHEAD: Final = {"queued.min.messages": 4_000, "queued.max.messages.kbytes": 4 * 1024}
+"""What is fetched ahead, per partition: less than where money is decided, since a copy in memory is
+what a process can spare, and what the client once took for its queues it keeps."""
 TIMEOUT_S: Final = 10.0
 META: Final = b"\x00"
 """Keys of the follower's own: no customer begins so."""
@@ -92,7 +95,7 @@ class Follower:
         self._kept = kept
         self._confirm_s = confirm_s
         self._now = now
-        self._consumer = cluster.consumer(kafka.reader())
+        self._consumer = cluster.consumer({**kafka.reader(), **AHEAD})
         # Asks for the ends. A broker answers one connection's requests in turn, so on the reading
         # one each question would wait for a fetch to end, 50 ms where nothing comes.
         self._asking = cluster.consumer(kafka.reader())
@@ -247,8 +250,10 @@ class Follower:
 
     def _heard(self, error: KafkaError) -> None:
         if error.code() == KafkaError._PARTITION_EOF:
-            # Perhaps all was read: asking tells, and not only when it is time to ask again.
-            self._confirm_at = min(self._confirm_at, self._now() + SOON_S)
+            # Perhaps all was read for the first time: asking tells, and not only when it is due.
+            # Later the end is reached again and again, and each question keeps records waiting.
+            if not self.settled.is_set():
+                self._confirm_at = min(self._confirm_at, self._now() + SOON_S)
         elif error.code() == KafkaError._AUTO_OFFSET_RESET:
             raise OtherTopicError(error.str())  # records were deleted that were not read
         elif not error.retriable():
