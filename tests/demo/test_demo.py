@@ -50,6 +50,13 @@ def test_every_balance_is_proved_though_settlement_is_killed(tmp_path: Path) -> 
     assert result["low_balance_alerts"] > 0
     # Holds: work that was authorized against a hold cannot overshoot; what was not, did.
     assert result["holds"] > 500
+    assert result["subscription"] == {
+        "fee": "20",
+        "included": "5",
+        "overage": "3",
+        "shortfall": "1",
+        "left": "7",
+    }
     over = {how: Decimal(amount) for how, amount in result["prepay_over"].items()}
     assert over["held"] == 0
     assert over["checked"] > 0

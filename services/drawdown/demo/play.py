@@ -101,6 +101,11 @@ class Player:
         if proved:
             self.played.grants.append((customer, amount))
 
+    async def subscribe(self, customer: str, plan: str) -> None:
+        """Subscribe to a plan, once. Raises DemoError."""
+        content = {"id": f"{self._run}-{customer}", "plan": plan, "subscription_id": "main"}
+        await self._ask(f"/v1/customers/{customer}/subscriptions", content, asyncio.Semaphore())
+
     async def play(self, requests: Sequence[Request], start_ms: int) -> None:
         """Play each request at its time, from `start_ms` on. Returns when all usage is published.
 

@@ -24,7 +24,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from drawdown.demo import prepay, traffic
+from drawdown.cli.book_diff import changes, side_of
+from drawdown.demo import prepay, subscribed, traffic
 from drawdown.demo.play import DemoError, Played, Player
 from drawdown.demo.screen import Screen, dollars, margin_cells
 from drawdown.demo.watch import Watch, quantile_ms
@@ -81,6 +82,8 @@ class Result:
     """Requests of the live play that ran on a hold, and captured it."""
     prepay_over: dict[str, str] = field(default_factory=dict)
     """USD spent beyond what was paid, by how the agents were held back."""
+    subscription: dict[str, str] = field(default_factory=dict)
+    """USD of the subscriber's month: fee, what was included, overage, what is left."""
     differences: dict[str, list[str]] = field(default_factory=dict)
 
     @property
@@ -147,6 +150,7 @@ class Demo:
             await self._grant(player)
             await self._live(player, start_ms, change_ms)
             await self._prepay(player)
+            await self._subscribed(player)
             before = await self._wallets()
             self._rule("All of it once more, flat out: nothing may change")
             await self._again(player, start_ms)
@@ -163,10 +167,11 @@ class Demo:
     def _publish_prices(self) -> tuple[int, int]:
         """Both versions, before the traffic; returns when it starts and when the prices change."""
         now_ms = time.time_ns() // 1_000_000
+        first = traffic.book(f"demo-{self._run}-1")
         publish(
             self._cluster,
             self._environment,
-            traffic.book(f"demo-{self._run}-1"),
+            first,
             now=moment(now_ms),
             effective_at=moment(now_ms - 60_000),
             force=True,
@@ -184,8 +189,10 @@ class Demo:
         )
         self._say(
             f"prices: {len(second.rates):,} published, and a second version in which"
-            f" {traffic.CHEAPER_MODEL} is cheaper, in effect at the middle instant"
+            f" {traffic.CHEAPER_MODEL} is cheaper, in effect at the middle instant:"
         )
+        for change in changes(side_of(first), side_of(second)):
+            self._say(f"  [red]- {change.old}[/]\n  [green]+ {change.new}[/]")
         return start_ms, change_ms
 
     async def _grant(self, player: Player) -> None:
@@ -258,6 +265,19 @@ class Demo:
             )
             self.result.prepay_over[found.customer.removeprefix("prepay-")] = found.over
         self.result.holds = len(player.played.holds)
+
+    async def _subscribed(self, player: Player) -> None:
+        self._rule(f"A plan: {traffic.PLAN_FEE} USD a month, {traffic.PLAN_INCLUDED} USD included")
+        try:
+            month = await subscribed.play(player, self._watch)
+        except TimeoutError:
+            raise DemoError("what the subscriber used was not booked in time") from None
+        self._say(
+            f"  fee {month.fee} USD, to be invoiced; {month.included} USD included, all used;"
+            f" denied, {month.shortfall} USD short;\n  topped up {subscribed.TOP_UP} USD, which"
+            f" paid {month.overage} USD of overage: {month.left} USD left"
+        )
+        self.result.subscription = asdict(month)
 
     def _killer(self, start_ms: int) -> threading.Thread | None:
         if self._kill is None:

@@ -15,7 +15,8 @@ from importlib.resources import files
 from typing import Final
 
 from drawdown.events.numbers import plain_text
-from drawdown.events.pricebook import Meter, PerUnit, PriceBook, Rate, TokenMap
+from drawdown.events.plans import Fee, PlanGrant
+from drawdown.events.pricebook import Meter, PerUnit, Plan, PriceBook, Rate, TokenMap
 from drawdown.integrations.litellm import METER, catalogue, import_catalogue, model_prices
 
 TRACE: Final = ("azure-llm-2023", "AzureLLMInferenceTrace_code.csv")
@@ -44,6 +45,11 @@ CHEAPER_FACTOR: Final = Decimal("1.1")
 AGENT_METER: Final = "agent.seconds"
 AGENT_PRICE: Final = "0.02"
 """USD a second: what `prepay` plays with."""
+
+PLAN: Final = "studio"
+PLAN_FEE: Final = "20"
+PLAN_INCLUDED: Final = "5"
+"""A plan in USD a month: what `subscribed` plays with."""
 
 INCLUDED: Final = "0.25"
 BOUGHT: Final = "0.5"
@@ -154,11 +160,17 @@ def book(version: str, *, cheaper: bool = False) -> PriceBook:
         )
     )
     agents = Meter(id=AGENT_METER, event_types=[AGENT_METER], fields={"seconds": "seconds"})
+    studio = Plan(
+        id=PLAN,
+        fees=[Fee(id="base", asset="USD", amount=PLAN_FEE)],
+        grants=[PlanGrant(id="included", asset="USD", amount=PLAN_INCLUDED)],
+    )
     return made.model_copy(
         update={
             "rates": rates,
             "meters": [*made.meters, agents],
             "thresholds": {"USD": THRESHOLDS},
+            "plans": [studio],
         }
     )
 
