@@ -37,6 +37,10 @@ EVERY: Final = 100
 BURST: Final = 10
 ASKED_ALONE: Final = 200_000
 QUIET_S: Final = 3.0
+LOOK_S: Final = 20.0
+"""Longer than the log cleaner rests between two looks, which is 15 s."""
+QUIET_SHARE: Final = 0.1
+"""Of a core."""
 FIRST_S: Final = 60.0
 """The writer has begun by then."""
 READ_S: Final = 900.0
@@ -51,6 +55,7 @@ def measure(world: World, told: argparse.Namespace) -> dict[str, Any]:
     try:
         if not follower.stdout or not follower.stdout.readline():
             raise BenchmarkError("the replica has not read to the end")
+        _await_quiet(world)
         rate = ("--rate", str(told.rate), "--seconds", str(told.seconds))
         writer = _run("write", *shared, *rate, stdout=subprocess.PIPE, text=True)
         written: dict[str, Any] = json.loads(writer.communicate()[0])
@@ -62,6 +67,19 @@ def measure(world: World, told: argparse.Namespace) -> dict[str, Any]:
         raise BenchmarkError("the replica's process failed")
     found: dict[str, Any] = json.loads(said)
     return {"customers": told.customers, **written, **found}
+
+
+def _await_quiet(world: World) -> None:
+    """Wait until Kafka has compacted what was written first: that is no part of following."""
+    spent = world.cpu_s()["kafka"]
+
+    def quiet() -> bool:
+        nonlocal spent
+        time.sleep(LOOK_S)
+        before, spent = spent, world.cpu_s()["kafka"]
+        return spent - before < LOOK_S * QUIET_SHARE
+
+    world.until(quiet, "Kafka at rest", READ_S)
 
 
 def _run(what: str, *arguments: str, **options: Any) -> subprocess.Popen[Any]:
