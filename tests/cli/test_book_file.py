@@ -99,7 +99,7 @@ def test_every_fault_of_a_file_is_told(nothing: Drawdown, tmp_path: Path) -> Non
 def test_a_good_file(nothing: Drawdown, book: Path) -> None:
     said = nothing.ok("price-book", "validate", book)
 
-    assert said.err == f"{book}: version v1 is valid: 2 meters, 3 rates, 1 cost\n"
+    assert said.err == f"{book}: version v1 is valid: 2 meters, 3 rates, 1 cost, 1 plan\n"
     assert nothing.json("price-book", "validate", book)["valid"]
 
 

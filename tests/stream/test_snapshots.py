@@ -242,7 +242,7 @@ def test_an_empty_store_is_a_snapshot_and_the_journals_tail_or_is_rebuilt(
 def store_of_format_1(tmp_path: Path) -> RocksStores:
     """As the program of format 1 left it."""
     with tarfile.open(Path(__file__).parent / "fixtures" / "store-format-1.tar.gz") as packed:
-        packed.extractall(tmp_path, filter="data")
+        packed.extractall(tmp_path)
     return RocksStores(tmp_path)
 
 

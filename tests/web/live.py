@@ -91,6 +91,14 @@ BOOK = {
             "price": {"model": "per_unit", "quantity": "hours", "price": "1"},
         },
     ],
+    "plans": [
+        {
+            "id": "team",
+            "fees": [{"id": "seats", "asset": "USD", "amount": "19", "per": "seat"}],
+            "grants": [{"id": "pool", "asset": "credit", "amount": "100", "per": "seat"}],
+            "entitlements": [{"id": "sso"}, {"id": "replies", "meter": "responses", "limit": "2"}],
+        }
+    ],
 }
 """A response costs 12 credits, as in the domain's first example."""
 
