@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tarfile
+import time
 from pathlib import Path
 
 import msgspec
@@ -183,6 +184,15 @@ def dead(settler: Settler) -> None:
         store.close()
 
 
+def served(settler: Settler) -> None:
+    """Turn until it serves: a snapshot is fetched by a thread, in time of the machine's own."""
+    deadline = time.monotonic() + 60
+    while not settler.worker.serving:
+        assert time.monotonic() < deadline, "not served within 60 s"
+        settler.turn()
+        time.sleep(0.001)
+
+
 def snapshot_now(desk: Desk, settler: Settler, snapshots: Snapshots, directory: Path) -> None:
     metrics = SnapshotMetrics(CollectorRegistry())
     schedule = Schedule(snapshots, directory, 60, 2, desk.clock, metrics)
@@ -225,10 +235,7 @@ def test_an_empty_store_is_a_snapshot_and_the_journals_tail_or_is_rebuilt(
         fold(value, view),
     )[1]
     desk.use("acme", event_id=first, input=500_000)
-    for _ in range(2000):
-        if again.worker.serving:
-            break
-        again.turn()
+    served(again)
     desk.settle()
     assert len(folded) == (1 if snapshot == "good" else 0)
     assert desk.balance("acme") == "8"
