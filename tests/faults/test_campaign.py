@@ -16,8 +16,9 @@ from tests.scenarios.world import seed
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
 MINUTES = float(os.environ.get("DRAWDOWN_TEST_FAULTS_MINUTES", "3"))
-SHOWN = {1, 2, 15, 20, 25}
+SHOWN = {15, 20, 25}
 """Rows that a campaign of any length shows, however slow the machine."""
+SHOWN_IN_THREE_MINUTES = {1, 2}
 
 
 def test_nothing_is_lost_and_nothing_is_twice() -> None:
@@ -28,4 +29,4 @@ def test_nothing_is_lost_and_nothing_is_twice() -> None:
     first = [(row["number"], row["violations"][:3]) for row in result["rows"] if row["violations"]]
     assert first == [], (result["seeds"], result["schedule"], result["folder"])
     shown = {row["number"] for row in result["rows"] if row["not_shown"] is None}
-    assert shown >= SHOWN
+    assert shown >= SHOWN | (SHOWN_IN_THREE_MINUTES if MINUTES >= 3 else set())

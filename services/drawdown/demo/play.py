@@ -103,7 +103,8 @@ class Player:
 
     async def subscribe(self, customer: str, plan: str) -> None:
         """Subscribe to a plan, once. Raises DemoError."""
-        content = {"id": f"{self._run}-{customer}", "plan": plan, "subscription_id": "main"}
+        id_ = f"{self._run}-subscribe-{customer}"
+        content = {"id": id_, "plan": plan, "subscription_id": "main"}
         await self._ask(f"/v1/customers/{customer}/subscriptions", content, asyncio.Semaphore())
 
     async def play(self, requests: Sequence[Request], start_ms: int) -> None:

@@ -44,7 +44,7 @@ async def play(player: Player, watch: Watch) -> Month:
     denied = await player.authorize(
         "month", CUSTOMER, AGENT_METER, {}, {"seconds": ASKED_S}, {"require": "check"}
     )
-    await player.grant(CUSTOMER, TOP_UP, "paid", CUSTOMER, proved=False)
+    await player.grant(CUSTOMER, TOP_UP, "paid", f"top-up-{CUSTOMER}", proved=False)
     overage = await _use(player, 1) - left
     left = amount_of(TOP_UP) - overage
     await watch.until_balance(CUSTOMER, left)
