@@ -78,7 +78,6 @@ def short(chance: Random) -> list[Fault]:
         PartitionsAdded(chance),
         Compacted(chance),
         BrokerAway(chance, 5),
-        ClockShifted(chance),
     ]
     chance.shuffle(first)
     chance.shuffle(rest)

@@ -111,6 +111,11 @@ def settle_down() -> None:
     gc.set_threshold(50_000, 20, 50)
 
 
+PUT_OUT_MAX: Final = 3
+PUT_OUT_WITHIN_S: Final = 60.0
+"""Put out of the group so often in so long, a process has a name that another one has."""
+
+
 class FencedError(Exception):
     """Another process has this one's name: it owns the partitions now, and this one must exit."""
 
@@ -163,6 +168,8 @@ class Worker:
         self._cluster = cluster
         self._layout = layout
         self._client_id = f"drawdown-{uuid4()}"
+        self._put_out_at: list[float] = []
+        """When another process seemed to have our place."""
         """What the group knows this process by, whatever name it shares with others. One for all
         its leases: the coordinator keeps that of the first where a static member comes back."""
         self._application = application
@@ -233,7 +240,9 @@ class Worker:
         self._successor = self._cluster.group(self._layout.group)
 
     def _come_back(self, successor: Future[GroupState]) -> None:
-        """Join anew where no other process has our place. Raises FencedError where one has."""
+        """Join anew where no other process has our place. Raises FencedError where one has: the
+        coordinator may still name a member by the client id of its first life, that of a process
+        that was killed, so only who is put out again and again gives way."""
         if not successor.done():
             self._clock.sleep(self._budget.idle_s)
             return
@@ -244,12 +253,16 @@ class Worker:
             self._successor = self._cluster.group(self._layout.group)
             return
         found = successor.result().clients.get(self._layout.instance)
+        now = self._clock.monotonic()
+        self._put_out_at = [at for at in self._put_out_at if now - at < PUT_OUT_WITHIN_S]
         if found is not None and not found.endswith(self._lease.client_id):
+            self._put_out_at.append(now)
+        if len(self._put_out_at) >= PUT_OUT_MAX:
             raise FencedError(
                 f"another process is {self._layout.instance!r} in the group now: give each"
                 " settlement process an instance of its own"
             )
-        log.warning("no other process has our place: joining anew")
+        log.warning("our place is taken back: joining anew")
         self._successor = None
         self._lease.close()
         self._lease = self._new_lease()
