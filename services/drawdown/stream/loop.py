@@ -75,7 +75,8 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
     records_max: int = 20_000
     flush_records: int = 512
     """Records of the outbox after which the producer gets them, to send while we decide."""
-    timers_max: int = 2_000
+    timers_max: int = 50
+    """Of a partition, in one turn: a midnight of resets makes no decision wait for seconds."""
     recover_s: float = 0.02
     """A slice of recovery while other partitions are served."""
     idle_s: float = 0.002
