@@ -25,24 +25,12 @@ from drawdown.ledger.grants import (
     paid_for,
 )
 from drawdown.ledger.journal import Entry, Origin, Rare, seal
-from drawdown.ledger.outcome import Decided, Moment, crossings
+from drawdown.ledger.outcome import Decided, Moment, blank, booked, crossings
 from drawdown.ledger.values import NEVER, Grant, Wallet
 
 _GrantFacts = struct_of(GrantFacts)
 _VoidFacts = struct_of(VoidFacts)
 _ConversionFacts = struct_of(ConversionFacts)
-
-
-def blank(wallet: Wallet, kind: str, origin: Origin, now: Moment) -> Entry:
-    """An entry of this kind that moves nothing yet."""
-    return Entry(
-        customer=wallet.customer,
-        sequence=wallet.sequence + 1,
-        kind=kind,
-        at_ms=now.at_ms,
-        previous=wallet.digest,
-        origin=origin,
-    )
 
 
 def taken_by(
@@ -54,17 +42,7 @@ def taken_by(
     if amount > AMOUNT_MAX - account.debited:
         raise RecordError(Reason.INVALID, f"makes more than 38 digits of {asset}", "amount")
     taken = taken_of(wallet, asset, amount, books, now)
-    paid = replaced(
-        entry,
-        asset=asset,
-        amount=amount,
-        before=account.balance,
-        after=account.balance - amount,
-        slices=taken.slices,
-        credit=taken.credit,
-        overdrawn=taken.overdrawn,
-        revenue=taken.revenue,
-    )
+    paid = booked(entry, account, amount, taken)
     crossed = crossings(wallet, book, asset, amount - taken.overdrawn, now.at_ms)
     return Decided(crossed=crossed, overdrawn=taken.overdrawn, wallet=wallet), paid
 

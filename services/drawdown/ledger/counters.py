@@ -20,7 +20,7 @@ from drawdown.events.structs import replaced, struct_of
 from drawdown.ledger.drawdown import Order, Slice, take
 from drawdown.ledger.give_back import grown, shrunk, without
 from drawdown.ledger.journal import Entry, Origin, Sealed, seal
-from drawdown.ledger.outcome import Moment
+from drawdown.ledger.outcome import Moment, blank, booked
 from drawdown.ledger.prices import CountedRate
 from drawdown.ledger.rates.running import RunningRate
 from drawdown.ledger.rates.terms import Number
@@ -334,14 +334,7 @@ def ended_period(
         after=quantity,
         meter=row.meter,
     )
-    entry = Entry(
-        wallet.customer,
-        wallet.sequence + 1,
-        CLOSE,
-        now.at_ms,
-        wallet.digest,
-        Origin(timer=PERIOD, due_ms=due_ms),
-    )
+    origin = Origin(timer=PERIOD, due_ms=due_ms)
     short = 0 if row.commitment is None else row.commitment - row.charged
     reason = f"true-up of {row.counter}: its commitment was not used up"
     if row.holds:
@@ -355,22 +348,9 @@ def ended_period(
     if short > 0 or row.holds:
         account = wallet.account(row.asset)
         taken = take(wallet, account, short, row.meter, {}, now.at_ms, reporting, by)
-        return seal(
-            replaced(
-                entry,
-                kind="debit",
-                asset=row.asset,
-                amount=short,
-                before=account.balance,
-                after=account.balance - short,
-                slices=taken.slices,
-                credit=taken.credit,
-                overdrawn=taken.overdrawn,
-                revenue=taken.revenue,
-                reason=reason,
-                running=facts
-                if row.commitment is None
-                else replaced(facts, commitment=amount_text(row.commitment)),
-            )
-        )
-    return seal(replaced(entry, running=replaced(facts, closed=True)))
+        if row.commitment is not None:
+            facts = replaced(facts, commitment=amount_text(row.commitment))
+        paid = booked(blank(wallet, "debit", origin, now), account, short, taken)
+        return seal(replaced(paid, reason=reason, running=facts))
+    closed = replaced(facts, closed=True)
+    return seal(replaced(blank(wallet, CLOSE, origin, now), running=closed))

@@ -18,11 +18,10 @@ from drawdown.events.numbers import PLACES, amount_text, rational_text
 from drawdown.events.plans import Fee, Prorated
 from drawdown.events.structs import replaced, struct_of
 from drawdown.ledger.book import Book
-from drawdown.ledger.corrections import blank
 from drawdown.ledger.drawdown import take
 from drawdown.ledger.give_back import give_back
 from drawdown.ledger.journal import Entry, Origin, Rare
-from drawdown.ledger.outcome import Moment
+from drawdown.ledger.outcome import Moment, blank, booked
 from drawdown.ledger.plans import PlanPhase, fee_of
 from drawdown.ledger.rates.terms import rounded
 from drawdown.ledger.values import FeePaid, Wallet
@@ -222,15 +221,4 @@ def _on_wallet(wallet: Wallet, charge: Charge, book: Book, origin: Origin, now: 
         others = [each for each in wallet.grants if each.terms.subscription is None]
         payer = replaced(wallet, grants=tuple(others))
         taken = take(payer, account, charge.amount, "", {}, now.at_ms, reporting, book.order)
-    return replaced(
-        blank(wallet, "debit", origin, now),
-        asset=charge.asset,
-        amount=charge.amount,
-        before=account.balance,
-        after=account.balance - charge.amount,
-        slices=taken.slices,
-        credit=taken.credit,
-        overdrawn=taken.overdrawn,
-        revenue=taken.revenue,
-        grant=grant,
-    )
+    return booked(blank(wallet, "debit", origin, now), account, charge.amount, taken, grant)

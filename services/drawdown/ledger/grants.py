@@ -17,7 +17,7 @@ from drawdown.ledger.book import Book, Books
 from drawdown.ledger.calendar import cycles_until, next_after
 from drawdown.ledger.drawdown import PRIORITY_DEFAULT, PRIORITY_INCLUDED
 from drawdown.ledger.journal import Entry, Origin
-from drawdown.ledger.outcome import Moment
+from drawdown.ledger.outcome import Moment, blank
 from drawdown.ledger.rows import scope_of, scope_record
 from drawdown.ledger.slices import joined
 from drawdown.ledger.values import (
@@ -135,13 +135,8 @@ def given(
     for grant in wallet.grants:
         if grant.terms.id == facts.id:
             whole, paid = joined(grant, amount, paid)
-    return Entry(
-        customer=wallet.customer,
-        sequence=wallet.sequence + 1,
-        kind=kind,
-        at_ms=now.at_ms,
-        previous=wallet.digest,
-        origin=origin,
+    return replaced(
+        blank(wallet, kind, origin, now),
         asset=asset,
         amount=amount,
         before=account.balance,

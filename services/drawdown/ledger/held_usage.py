@@ -15,6 +15,7 @@ from drawdown.events.base import Value
 from drawdown.events.codec import RecordError
 from drawdown.events.entries import PriceFacts, UsageFacts
 from drawdown.events.reasons import Reason
+from drawdown.events.structs import replaced
 from drawdown.events.usage import UsageEvent
 from drawdown.ledger.book import FINAL, HOLD, Book, Books
 from drawdown.ledger.captures import capture_entry, captured
@@ -22,8 +23,8 @@ from drawdown.ledger.evolve import Rows, evolve_wallet
 from drawdown.ledger.give_back import pay
 from drawdown.ledger.holds import expired, return_entry, why_ended
 from drawdown.ledger.identity import usage_result
-from drawdown.ledger.journal import NOTHING_RARE, Entry, Origin, Rare, Sealed, seal
-from drawdown.ledger.outcome import Decided, Moment, crossings
+from drawdown.ledger.journal import NOTHING_RARE, Origin, Rare, Sealed, seal
+from drawdown.ledger.outcome import Decided, Moment, blank, booked, crossings
 from drawdown.ledger.pricing import Charge
 from drawdown.ledger.values import Hold, Wallet, hold_key
 
@@ -142,25 +143,8 @@ def under_hold(
             book.reporting,
             book.order,
         )
-        entry = Entry(
-            customer=event.subject,
-            sequence=after.sequence + 1,
-            kind="debit",
-            at_ms=now.at_ms,
-            previous=after.digest,
-            origin=origin,
-            asset=priced.asset,
-            amount=priced.amount,
-            before=account.balance,
-            after=account.balance - priced.amount,
-            slices=taken.slices,
-            credit=taken.credit,
-            overdrawn=taken.overdrawn,
-            revenue=taken.revenue,
-            grant=grant,
-            reason=reason,
-            **known,
-        )
+        paid_for = booked(blank(after, "debit", origin, now), account, priced.amount, taken, grant)
+        entry = replaced(paid_for, reason=reason, **known)
         spent = priced.amount - taken.overdrawn
     sealed = seal(entry)
     return Decided(

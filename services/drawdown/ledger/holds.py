@@ -23,7 +23,7 @@ from drawdown.events.structs import replaced, struct_of
 from drawdown.ledger.drawdown import Slice, Taken
 from drawdown.ledger.evolve import Rows
 from drawdown.ledger.journal import Entry, Origin, Sealed, seal
-from drawdown.ledger.outcome import Decided, Moment
+from drawdown.ledger.outcome import Decided, Moment, blank
 from drawdown.ledger.rows import held_parts
 from drawdown.ledger.values import Hold, Wallet, hold_key
 
@@ -171,13 +171,8 @@ def release(
 def return_entry(wallet: Wallet, hold: Hold, kind: str, origin: Origin, now: Moment) -> Entry:
     """The entry that gives all a hold has back: `release` or `expire`."""
     account = wallet.account(hold.asset)
-    return Entry(
-        customer=wallet.customer,
-        sequence=wallet.sequence + 1,
-        kind=kind,
-        at_ms=now.at_ms,
-        previous=wallet.digest,
-        origin=origin,
+    return replaced(
+        blank(wallet, kind, origin, now),
         asset=hold.asset,
         amount=hold.held,
         before=account.balance,
@@ -212,13 +207,8 @@ def extend(
     until_ms = end_ms(command.expires_at, command.expires_in_s, hold.created_ms, now)
     if until_ms is None:
         raise RecordError(Reason.INVALID, "say when: expires_at or expires_in_s", "expires_at")
-    entry = Entry(
-        customer=wallet.customer,
-        sequence=wallet.sequence + 1,
-        kind="extend",
-        at_ms=now.at_ms,
-        previous=wallet.digest,
-        origin=origin,
+    entry = replaced(
+        blank(wallet, "extend", origin, now),
         id=command.id,
         fingerprint=fingerprint.hex(),
         hold=_HoldFacts(

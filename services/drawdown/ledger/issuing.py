@@ -19,10 +19,9 @@ from drawdown.events.reasons import Reason
 from drawdown.events.statements import AssetSums, RevenueSums, StatementFacts, StatementSums
 from drawdown.events.structs import replaced, struct_of
 from drawdown.ledger.book import Books
-from drawdown.ledger.corrections import blank
 from drawdown.ledger.grants import REPORTING_DEFAULT
 from drawdown.ledger.journal import Entry, Origin, Rare
-from drawdown.ledger.outcome import Decided, Moment
+from drawdown.ledger.outcome import Decided, Moment, blank
 from drawdown.ledger.slices import deferred_revenue
 from drawdown.ledger.statements import statement_digest
 from drawdown.ledger.values import GENESIS, Wallet

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from drawdown.events.base import Value
 from drawdown.events.decisions import Decision
+from drawdown.events.entries import GrantFacts
+from drawdown.events.structs import replaced
 from drawdown.ledger.book import Book
-from drawdown.ledger.drawdown import spendable
-from drawdown.ledger.journal import Sealed
-from drawdown.ledger.values import Wallet
+from drawdown.ledger.drawdown import Taken, spendable
+from drawdown.ledger.journal import Entry, Origin, Sealed
+from drawdown.ledger.values import Account, Wallet
 
 
 class Moment(Value, frozen=True):
@@ -47,6 +49,37 @@ class Decided(Value, frozen=True):
     """The first result of a usage event that was decided before."""
     wallet: Wallet | None = None
     """The wallet as it was read: what the first entry changes."""
+
+
+def blank(wallet: Wallet, kind: str, origin: Origin, now: Moment) -> Entry:
+    """An entry of this kind that moves nothing yet."""
+    return Entry(
+        customer=wallet.customer,
+        sequence=wallet.sequence + 1,
+        kind=kind,
+        at_ms=now.at_ms,
+        previous=wallet.digest,
+        origin=origin,
+    )
+
+
+def booked(
+    entry: Entry, account: Account, amount: int, taken: Taken, grant: GrantFacts | None = None
+) -> Entry:
+    """The entry with `amount` taken from the account, paid as `taken` says; of one below zero,
+    `grant` is what is given back in."""
+    return replaced(
+        entry,
+        asset=account.asset,
+        amount=amount,
+        before=account.balance,
+        after=account.balance - amount,
+        slices=taken.slices,
+        credit=taken.credit,
+        overdrawn=taken.overdrawn,
+        revenue=taken.revenue,
+        grant=grant,
+    )
 
 
 def crossings(

@@ -19,11 +19,10 @@ from drawdown.events.reasons import Reason
 from drawdown.events.structs import replaced, struct_of
 from drawdown.ledger.ahead import Ahead
 from drawdown.ledger.book import Book, Books, only_utc
-from drawdown.ledger.corrections import blank
 from drawdown.ledger.fees import Charge, charges, fee_entry, since_of, stretch_of
 from drawdown.ledger.flows import RESET
 from drawdown.ledger.journal import Entry, Origin, Rare
-from drawdown.ledger.outcome import Moment, crossings
+from drawdown.ledger.outcome import Moment, blank, crossings
 from drawdown.ledger.plan_grants import Granting
 from drawdown.ledger.plans import CompiledPlan, PlanPhase, Span, anchored, entitled, span_of
 from drawdown.ledger.terms import plan_terms_entry

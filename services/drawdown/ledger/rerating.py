@@ -20,12 +20,11 @@ from drawdown.events.reasons import Reason
 from drawdown.events.structs import replaced, struct_of
 from drawdown.ledger.book import Book, Books, Quote
 from drawdown.ledger.captures import cost_of, quoted_use, stated_quantities
-from drawdown.ledger.corrections import blank
 from drawdown.ledger.counters import CLOSES_AFTER_MS, period, uncounted
 from drawdown.ledger.evolve import Rows, RowsAfter, evolve
 from drawdown.ledger.give_back import pay
 from drawdown.ledger.journal import Entry, Origin, Rare, Sealed, seal
-from drawdown.ledger.outcome import Decided, Moment, crossings
+from drawdown.ledger.outcome import Decided, Moment, blank, booked, crossings
 from drawdown.ledger.prices import CountedRate, UnpricedError
 from drawdown.ledger.pricing import Charge, Use, charge_in_place, charge_of, in_place
 from drawdown.ledger.rates.running import OutcomeRate, RunningRate
@@ -281,18 +280,7 @@ def _paid(
         book.reporting,
         book.order,
     )
-    return replaced(
-        entry,
-        asset=asset,
-        amount=charge.amount,
-        before=account.balance,
-        after=account.balance - charge.amount,
-        slices=taken.slices,
-        credit=taken.credit,
-        overdrawn=taken.overdrawn,
-        revenue=taken.revenue,
-        grant=grant,
-    )
+    return booked(entry, account, charge.amount, taken, grant)
 
 
 def _unchanged(detail: str) -> RecordError:

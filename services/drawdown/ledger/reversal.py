@@ -18,13 +18,13 @@ from drawdown.events.numbers import amount_of, amount_text
 from drawdown.events.reasons import Reason
 from drawdown.events.structs import replaced, struct_of
 from drawdown.ledger.book import Books
-from drawdown.ledger.corrections import blank, plain_grant, taken_by
+from drawdown.ledger.corrections import plain_grant, taken_by
 from drawdown.ledger.counters import uncounted
 from drawdown.ledger.drawdown import Slice, earned
 from drawdown.ledger.evolve import Rows, evolve_wallet
 from drawdown.ledger.grants import REPORTING_DEFAULT, check_new, check_room
 from drawdown.ledger.journal import Entry, Origin, Rare, Sealed, entry_of, seal
-from drawdown.ledger.outcome import Decided, Moment
+from drawdown.ledger.outcome import Decided, Moment, blank
 from drawdown.ledger.prices import CountedRate
 from drawdown.ledger.slices import has_spent, unearned
 from drawdown.ledger.values import Grant, Reversed, Wallet, live_grant, recognized, reversed_key

@@ -10,11 +10,11 @@ from drawdown.events.entries import TermsFacts
 from drawdown.events.numbers import amount_of, amount_text
 from drawdown.events.plans import PlanTerms
 from drawdown.events.reasons import Reason
-from drawdown.events.structs import struct_of
+from drawdown.events.structs import replaced, struct_of
 from drawdown.ledger.book import Book, Books
 from drawdown.ledger.grants import REPORTING_DEFAULT, checked_amount
 from drawdown.ledger.journal import Entry, Origin
-from drawdown.ledger.outcome import Moment
+from drawdown.ledger.outcome import Moment, blank
 from drawdown.ledger.values import NO_POLICY, Wallet
 
 _TermsFacts = struct_of(TermsFacts)
@@ -49,30 +49,18 @@ def terms_entry(
             " drawdown or plan",
             "credit_limits",
         )
-    limits = {
-        asset: amount_text(account.credit_limit)
-        for asset, account in wallet.accounts.items()
-        if account.credit_limit
-    }
+    limits = _limits(wallet)
     for asset, text in command.credit_limits.items():
         field = f"credit_limits.{asset}"
         limits[asset] = amount_text(checked_amount(text, asset, field, book, asset_field=field))
-    thresholds = {
-        asset: [amount_text(amount) for amount in amounts]
-        for asset, amounts in wallet.thresholds.items()
-    }
+    thresholds = _thresholds(wallet)
     for asset, texts in command.thresholds.items():
         field = f"thresholds.{asset}"
         amounts = {checked_amount(text, asset, field, book, asset_field=field) for text in texts}
-        thresholds[asset] = [amount_text(amount) for amount in sorted(amounts, reverse=True)]
+        thresholds[asset] = _falling(amounts)
     policy = wallet.policy or NO_POLICY
-    return Entry(
-        customer=command.customer,
-        sequence=wallet.sequence + 1,
-        kind="terms",
-        at_ms=now.at_ms,
-        previous=wallet.digest,
-        origin=origin,
+    return replaced(
+        blank(wallet, "terms", origin, now),
         id=command.id,
         fingerprint=fingerprint.hex(),
         terms=_TermsFacts(
@@ -101,23 +89,16 @@ def plan_terms_entry(
     was, is_ = old or NO_TERMS, new or NO_TERMS
     if encode(was) == encode(is_):
         return None
-    limits = {
-        asset: amount_text(account.credit_limit)
-        for asset, account in wallet.accounts.items()
-        if account.credit_limit
-    }
+    limits = _limits(wallet)
     limits.update(dict.fromkeys(was.credit_limits, "0"))
     limits.update(
         {asset: amount_text(amount_of(text)) for asset, text in is_.credit_limits.items()}
     )
-    thresholds = {
-        asset: [amount_text(amount) for amount in amounts]
-        for asset, amounts in wallet.thresholds.items()
-        if asset not in was.thresholds
-    }
+    thresholds = _thresholds(wallet)
+    for asset in was.thresholds:
+        thresholds.pop(asset, None)
     for asset, texts in is_.thresholds.items():
-        amounts = sorted({amount_of(text) for text in texts}, reverse=True)
-        thresholds[asset] = [amount_text(amount) for amount in amounts]
+        thresholds[asset] = _falling({amount_of(text) for text in texts})
     policy = wallet.policy or NO_POLICY
     outage = None if was.outage is not None else policy.outage
     kept = {
@@ -136,15 +117,28 @@ def plan_terms_entry(
         outage=outage if is_.outage is None else _outage(is_.outage, book),
         **{**kept, **own},
     )
-    return Entry(
-        customer=wallet.customer,
-        sequence=wallet.sequence + 1,
-        kind="terms",
-        at_ms=now.at_ms,
-        previous=wallet.digest,
-        origin=origin,
-        terms=facts,
-    )
+    return replaced(blank(wallet, "terms", origin, now), terms=facts)
+
+
+def _limits(wallet: Wallet) -> dict[str, str]:
+    """The credit limits there are, as an entry states them."""
+    return {
+        asset: amount_text(account.credit_limit)
+        for asset, account in wallet.accounts.items()
+        if account.credit_limit
+    }
+
+
+def _thresholds(wallet: Wallet) -> dict[str, list[str]]:
+    """The wallet's own thresholds, as an entry states them."""
+    return {
+        asset: [amount_text(amount) for amount in amounts]
+        for asset, amounts in wallet.thresholds.items()
+    }
+
+
+def _falling(amounts: set[int]) -> list[str]:
+    return [amount_text(amount) for amount in sorted(amounts, reverse=True)]
 
 
 NO_TERMS: Final = struct_of(PlanTerms)()

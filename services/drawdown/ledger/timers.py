@@ -24,7 +24,7 @@ from drawdown.ledger.evolve import Rows
 from drawdown.ledger.flows import RESET
 from drawdown.ledger.grants import given, in_cycle
 from drawdown.ledger.journal import NOTHING_RARE, Entry, Origin, Rare
-from drawdown.ledger.outcome import Decided, Moment, crossings
+from drawdown.ledger.outcome import Decided, Moment, blank, crossings
 from drawdown.ledger.renewal import next_cycle
 from drawdown.ledger.rows import scope_record
 from drawdown.ledger.values import GRANTS_MAX, NEVER, Grant, GrantTerms, Wallet
@@ -208,13 +208,8 @@ def _least(wallet: Wallet, plan: Plan, book: Book | None, now: Moment) -> Entry 
 def _moved(wallet: Wallet, plan: Plan, kind: str, amount: int, now: Moment) -> Entry:
     terms = plan.grant.terms
     balance = wallet.account(terms.asset).balance
-    return Entry(
-        customer=wallet.customer,
-        sequence=wallet.sequence + 1,
-        kind=kind,
-        at_ms=now.at_ms,
-        previous=wallet.digest,
-        origin=Origin(timer=EXPIRY, due_ms=terms.expires_ms),
+    return replaced(
+        blank(wallet, kind, Origin(timer=EXPIRY, due_ms=terms.expires_ms), now),
         asset=terms.asset,
         amount=amount,
         before=balance,
