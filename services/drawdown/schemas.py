@@ -42,6 +42,7 @@ from drawdown.events.catalogue import (
 from drawdown.events.commands import (
     Adjust,
     Authorize,
+    Block,
     CancelSubscription,
     Capture,
     ChangeSubscription,
@@ -50,12 +51,15 @@ from drawdown.events.commands import (
     Grant,
     IssueStatement,
     Release,
+    RemoveBudget,
     Rerate,
     ResumeSubscription,
     Reverse,
+    SetBudget,
     SetState,
     SetTerms,
     Subscribe,
+    Unblock,
     Void,
 )
 from drawdown.events.deadletters import (
@@ -79,10 +83,13 @@ from drawdown.events.pricebook import (
 )
 from drawdown.events.reasons import MEANINGS
 from drawdown.events.rows import (
+    BudgetRow,
     HoldRow,
     ReversedRow,
     RunningRow,
+    ScopeRow,
     SeenRow,
+    SpentRow,
     SubscriptionRow,
     WalletRow,
 )
@@ -120,6 +127,10 @@ RECORDS: Final[Mapping[Topic, Mapping[str, type[BaseModel]]]] = {
         "change-subscription": ChangeSubscription,
         "cancel-subscription": CancelSubscription,
         "resume-subscription": ResumeSubscription,
+        "set-budget": SetBudget,
+        "remove-budget": RemoveBudget,
+        "block": Block,
+        "unblock": Unblock,
     },
     PRICE_BOOK: {
         "asset": AssetRecord,
@@ -137,6 +148,9 @@ RECORDS: Final[Mapping[Topic, Mapping[str, type[BaseModel]]]] = {
         "seen": SeenRow,
         "reversed": ReversedRow,
         "subscription": SubscriptionRow,
+        "budget": BudgetRow,
+        "scope": ScopeRow,
+        "spent": SpentRow,
     },
     DECISIONS: {"decision": Decision},
     LOW_BALANCE: {"low-balance": LowBalance},

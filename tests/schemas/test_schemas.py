@@ -260,6 +260,33 @@ def _subscribe(desk: Desk) -> None:
     desk.settle()
     desk.command("cancel_subscription", "sue", subscription_id="s1", when="now")
     desk.settle()
+    _limit(desk)
+
+
+def _limit(desk: Desk) -> None:
+    """The life of one with budgets, who is blocked."""
+    desk.grant("lia", "50")
+    terms = {"asset": "USD", "cap": "2", "window": {"every": "rolling", "length_s": 3600}}
+    desk.command("set_budget", "lia", budget_id="hour", budget=terms)
+    session = {**terms, "scope": {"session": "*"}, "window": {"every": "life"}, "within": "hour"}
+    desk.command("set_budget", "lia", budget_id="session", budget=session)
+    desk.command("block", "lia", scope={"key": "k"}, reason="leaked", until_at=_in_days(30))
+    desk.settle()
+    desk.use("lia", input=1_000_000, session="s")
+    desk.authorize(
+        "lia",
+        estimate={"quantities": {"input": 300_000}},
+        dimensions={"model": "gpt-5", "session": "t"},
+        require="hold",
+    )
+    desk.authorize("lia", estimate={"amount": "9"}, dimensions={"model": "gpt-5", "session": "s"})
+    desk.authorize("lia", dimensions={"model": "gpt-5", "key": "k"})
+    desk.settle()
+    desk.command("set_budget", "lia", budget_id="session", budget={**session, "cap": "3"})
+    desk.command("block", "lia", scope={"key": "l"}, reason="leaked")
+    desk.command("unblock", "lia", scope={"key": "l"}, reason="another one")
+    desk.command("remove_budget", "lia", budget_id="hour")
+    desk.settle()
 
 
 def _in_days(days: int) -> str:

@@ -43,10 +43,13 @@ from drawdown.events.pricebook import (
 from drawdown.events.reasons import Reason
 from drawdown.events.rows import (
     AnyRow,
+    BudgetRow,
     HoldRow,
     ReversedRow,
     RunningRow,
+    ScopeRow,
     SeenRow,
+    SpentRow,
     SubscriptionRow,
     WalletRow,
 )
@@ -185,7 +188,17 @@ def decode_usage(value: bytes) -> UsageEvent:
 decode_command: Callable[[bytes], Command] = _decoder(union_of(AnyCommand))
 decode_entry: Callable[[bytes], Entry] = _decoder(struct_of(Entry))
 decode_wallet: Callable[[bytes], WalletRow] = _decoder(struct_of(WalletRow))
-AnyRowRecord = WalletRow | HoldRow | RunningRow | SeenRow | ReversedRow | SubscriptionRow
+AnyRowRecord = (
+    WalletRow
+    | HoldRow
+    | RunningRow
+    | SeenRow
+    | ReversedRow
+    | SubscriptionRow
+    | BudgetRow
+    | ScopeRow
+    | SpentRow
+)
 decode_row: Callable[[bytes], AnyRowRecord] = _decoder(union_of(AnyRow, checked=False))
 decode_decision: Callable[[bytes], Decision] = _decoder(struct_of(Decision))
 decode_redriven: Callable[[bytes], Redriven] = _decoder(struct_of(Redriven, checked=True))

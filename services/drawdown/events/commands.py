@@ -26,6 +26,7 @@ from drawdown.events.base import (
     StrictRecord,
     Timestamp,
 )
+from drawdown.events.limits import BudgetTerms, LimitScope
 from drawdown.events.statements import StatementSums
 
 Category = Literal["paid", "promotional", "included"]
@@ -459,6 +460,45 @@ class ResumeSubscription(Command):
     reason: DimensionValue | None = None
 
 
+class SetBudget(Command):
+    """Set a budget, or change one: what is stated replaces all that was. What was used in the
+    window stays used, unless the window itself is another one. A cap below what is used lets
+    nothing more run; nothing is taken back."""
+
+    type: Literal["set_budget"] = "set_budget"
+    budget_id: Identifier = Field(description="Of the customer's budgets")
+    budget: BudgetTerms
+    reason: DimensionValue | None = None
+
+
+class RemoveBudget(Command):
+    """Remove a budget, with what was counted in it."""
+
+    type: Literal["remove_budget"] = "remove_budget"
+    budget_id: Identifier
+    reason: DimensionValue | None = None
+
+
+class Block(Command):
+    """Block a scope: a leaked key, a runaway agent, a session. Nothing of it is authorized from the
+    next decision on; what is used all the same is booked."""
+
+    type: Literal["block"] = "block"
+    scope: LimitScope = Field(
+        description="Values of dimensions, all of which a use must have; empty: the customer"
+    )
+    reason: Reasoned
+    until_at: Timestamp | None = Field(default=None, description="It ends by itself then")
+
+
+class Unblock(Command):
+    """Let a scope that was blocked run again."""
+
+    type: Literal["unblock"] = "unblock"
+    scope: LimitScope
+    reason: DimensionValue | None = None
+
+
 EveryCommand = (
     Authorize
     | Capture
@@ -477,5 +517,9 @@ EveryCommand = (
     | ChangeSubscription
     | CancelSubscription
     | ResumeSubscription
+    | SetBudget
+    | RemoveBudget
+    | Block
+    | Unblock
 )
 AnyCommand = Annotated[EveryCommand, Field(discriminator="type")]

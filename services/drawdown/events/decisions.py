@@ -22,6 +22,7 @@ from drawdown.events.base import (
     Timestamp,
 )
 from drawdown.events.entries import HeldPart, SubscriptionFacts
+from drawdown.events.limits import LimitState
 from drawdown.events.reasons import Reason
 
 
@@ -93,3 +94,6 @@ class Decision(Record):
     )
     duplicate: bool = Field(default=False, description="Decided before; this is that result")
     statement: Count | None = Field(default=None, description="Number it was issued under")
+    limits: list[LimitState] = Field(
+        default_factory=list, description="The budgets that were looked at"
+    )

@@ -38,6 +38,7 @@ from drawdown.events.commands import (
     Scope,
     WalletState,
 )
+from drawdown.events.limits import BlockFacts, BudgetFacts, LimitFacts
 from drawdown.events.statements import StatementFacts
 
 EntryType = Literal[
@@ -62,6 +63,8 @@ EntryType = Literal[
     "drawdown.entry.statement",
     "drawdown.entry.subscription",
     "drawdown.entry.fee",
+    "drawdown.entry.budget",
+    "drawdown.entry.block",
 ]
 TYPE_PREFIX: Final = "drawdown.entry."
 """What stands before the entry's kind in the event's type."""
@@ -447,6 +450,16 @@ class EntryData(Record):
     fee: FeeFacts | None = None
     counted: list[CountedFacts] = Field(default_factory=list, description="Of entitlements")
     rerates: ReratesFacts | None = None
+    budget: BudgetFacts | None = None
+    block: BlockFacts | None = None
+    scopes: dict[str, Count] | None = Field(
+        default=None,
+        description="How many scopes have a budget or a block after the entry, by the names of"
+        " their dimensions; where the entry changes that",
+    )
+    limits: list[LimitFacts] = Field(
+        default_factory=list, description="The budgets it counts in, or was allowed by"
+    )
 
 
 class Entry(Record):

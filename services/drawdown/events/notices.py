@@ -6,7 +6,16 @@ from typing import Literal
 
 from pydantic import Field
 
-from drawdown.events.base import Amount, Count, CustomerId, Name, Record, Timestamp
+from drawdown.events.base import (
+    Amount,
+    Count,
+    CustomerId,
+    Identifier,
+    Name,
+    Record,
+    Timestamp,
+)
+from drawdown.events.limits import ScopeText
 
 
 class LowBalanceData(Record):
@@ -40,6 +49,11 @@ class NoticeData(Record):
     meter: Name | None = None
     asset: Name | None = None
     amount: Amount | None = None
+    budget: Identifier | None = None
+    scope: ScopeText | None = None
+    percent: Count | None = Field(default=None, description="Of the cap that was reached")
+    cap: Amount | None = None
+    resets_at: Timestamp | None = None
 
 
 class Notice(Record):
@@ -48,7 +62,11 @@ class Notice(Record):
     specversion: Literal["1.0"]
     id: str
     source: Literal["drawdown"]
-    type: Literal["drawdown.usage.unpriced", "drawdown.balance.overdrawn"]
+    type: Literal[
+        "drawdown.usage.unpriced",
+        "drawdown.balance.overdrawn",
+        "drawdown.budget.threshold_reached",
+    ]
     subject: CustomerId
     time: Timestamp
     datacontenttype: Literal["application/json"]

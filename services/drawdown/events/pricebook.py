@@ -78,6 +78,10 @@ class Meter(StrictRecord):
     unique: Annotated[dict[Name, Name], Field(max_length=16)] = Field(
         default_factory=dict, description="Quantity -> the dimension whose values it counts"
     )
+    dimensions: Annotated[list[Name], Field(max_length=64)] = Field(
+        default_factory=list,
+        description="Those that events say, where you want a budget on another one to be refused",
+    )
 
 
 class Rounding(StrictRecord):

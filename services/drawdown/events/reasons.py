@@ -47,6 +47,11 @@ class Reason(StrEnum):
     SUBSCRIPTION_UNKNOWN = "subscription_unknown"
     SUBSCRIPTION_ENDED = "subscription_ended"
     ENTITLEMENT_EXCEEDED = "entitlement_exceeded"
+    BUDGET_EXCEEDED = "budget_exceeded"
+    BUDGET_UNKNOWN = "budget_unknown"
+    TOO_MANY_BUDGETS = "too_many_budgets"
+    BLOCKED = "blocked"
+    NOT_BLOCKED = "not_blocked"
     # dead letters
     MALFORMED = "malformed"
     OVERSIZED = "oversized"
@@ -154,6 +159,20 @@ MEANINGS: dict[Reason, str] = {
         "A plan the customer subscribes to lets no more of this be used until its next cycle;"
         " `detail` says how much was used of how much. Upgrade, or wait."
     ),
+    Reason.BUDGET_EXCEEDED: (
+        "A budget that this use counts in has less left than is wanted; `detail` and `limits` name"
+        " it, what is left, and when it resets. Wait, ask for less, or set a higher cap."
+    ),
+    Reason.BUDGET_UNKNOWN: "The customer has no budget of this id.",
+    Reason.TOO_MANY_BUDGETS: (
+        "The customer has as many budgets as there may be: 10,000 scopes, 16 combinations of"
+        " dimensions, 16 budgets of one scope. One budget with `*` is for each value."
+    ),
+    Reason.BLOCKED: (
+        "A scope that this use is in was blocked by an operator; `detail` says which, by whom and"
+        " why. Unblock it, once that is mended."
+    ),
+    Reason.NOT_BLOCKED: "The scope is not blocked: nothing changed.",
     Reason.MALFORMED: "Not a record of this topic: bad JSON, a missing field, a wrong type.",
     Reason.OVERSIZED: "Larger than 1 MiB. Send what is counted, not what was said.",
     Reason.KEY_MISSING: "The record has no key. Its key is the customer: the event's `subject`.",

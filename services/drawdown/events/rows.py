@@ -13,6 +13,7 @@ from pydantic import Field
 
 from drawdown.events.base import (
     Amount,
+    AmountPositive,
     Count,
     CustomerId,
     Digest,
@@ -35,6 +36,7 @@ from drawdown.events.commands import (
     WalletState,
 )
 from drawdown.events.entries import HeldPart, RecurrenceFacts, SubscriptionFacts
+from drawdown.events.limits import BlockState, BudgetTerms, LimitScope, ScopeText, Window
 from drawdown.events.statements import IssuedFacts
 
 
@@ -131,6 +133,18 @@ class WalletRow(Record):
     )
     issued: IssuedFacts | None = Field(default=None, description="The last statement")
     subscriptions: list[SubscriptionDue] = Field(default_factory=list)
+    scopes: dict[str, Count] = Field(
+        default_factory=dict,
+        description="How many scopes have a budget or a block, by the names of their dimensions",
+    )
+
+
+class HeldLimit(Record):
+    """What a hold counts in a budget while it is open."""
+
+    budget: Identifier
+    scope: ScopeText = ""
+    held: AmountPositive
 
 
 class HoldRow(Record):
@@ -151,6 +165,9 @@ class HoldRow(Record):
     created_at: Timestamp
     expires_at: Timestamp = Field(description="Expired at this very instant")
     sequence: Count = Field(description="Of the last entry that changed it")
+    limits: list[HeldLimit] = Field(
+        default_factory=list, description="The budgets it counts in while it is open"
+    )
 
 
 class ChargedPart(Record):
@@ -241,7 +258,66 @@ class SubscriptionRow(SubscriptionFacts):
     sequence: Count = Field(description="Of the last entry that changed it")
 
 
+class BudgetRow(Record):
+    """A budget. Key `customer<US>budget<US>id`."""
+
+    row: Literal["budget"] = "budget"
+    customer: CustomerId
+    id: Identifier
+    terms: BudgetTerms
+    sequence: Count = Field(description="Of the last entry that changed it")
+
+
+class ScopeRow(Record):
+    """A scope that has budgets or is blocked. Key `customer<US>scope<US>scope`; gone with the last
+    of them."""
+
+    row: Literal["scope"] = "scope"
+    customer: CustomerId
+    scope: LimitScope
+    budgets: list[Identifier] = Field(default_factory=list, description="Their ids")
+    block: BlockState | None = None
+    sequence: Count = Field(description="Of the last entry that changed it")
+
+
+class Bucket(Record):
+    """What was used from `at` on, of a rolling window."""
+
+    at: Timestamp
+    used: AmountPositive
+
+
+class SpentRow(Record):
+    """What counts in a budget, of one scope, now. Key `customer<US>spent<US>budget#scope`; of a
+    budget for each value it is gone some time after its last use."""
+
+    row: Literal["spent"] = "spent"
+    customer: CustomerId
+    budget: Identifier
+    scope: ScopeText
+    each: bool = False
+    window: Window
+    starts_at: Timestamp | None = None
+    ends_at: Timestamp | None = None
+    cap: AmountPositive = Field(description="As of the last entry")
+    used: AmountPositive = "0"
+    held: AmountPositive = "0"
+    told: Count = Field(default=0, description="Highest percent that was told in the window")
+    buckets: list[Bucket] = Field(default_factory=list)
+    last_at: Timestamp = Field(description="Of the last entry that counted")
+    closes_at: Timestamp | None = Field(default=None, description="When the row goes by itself")
+    sequence: Count = Field(description="Of the last entry that changed it")
+
+
 AnyRow = Annotated[
-    WalletRow | HoldRow | RunningRow | SeenRow | ReversedRow | SubscriptionRow,
+    WalletRow
+    | HoldRow
+    | RunningRow
+    | SeenRow
+    | ReversedRow
+    | SubscriptionRow
+    | BudgetRow
+    | ScopeRow
+    | SpentRow,
     Field(discriminator="row"),
 ]

@@ -16,6 +16,7 @@ from drawdown.events.numbers import amount_of, amount_text
 from drawdown.events.reasons import Reason
 from drawdown.events.structs import struct_of
 from drawdown.ledger.journal import Entry, Sealed
+from drawdown.ledger.limits import states_after
 
 COMMANDS: Final = {
     "grant": "grant",
@@ -32,6 +33,13 @@ COMMANDS: Final = {
     "state": "set_state",
     "statement": "issue_statement",
 }
+LIMITS: Final = {
+    ("budget", False): "set_budget",
+    ("budget", True): "remove_budget",
+    ("block", True): "block",
+    ("block", False): "unblock",
+}
+"""Of entries about limits, by their kind and whether a budget was removed or a scope is blocked."""
 """The command behind each kind of entry that a command causes."""
 SUBSCRIPTIONS: Final = {
     "subscribe": "subscribe",
@@ -57,6 +65,10 @@ def answer_of(sealed: Sealed) -> Decision:
         command = RERATE
     elif subscription is not None:
         command = SUBSCRIPTIONS[subscription.change]
+    elif entry.rare.budget is not None:
+        command = LIMITS["budget", entry.rare.budget.terms is None]
+    elif entry.rare.block is not None:
+        command = LIMITS["block", entry.rare.block.blocked]
     else:
         command = COMMANDS[entry.kind]
     hold = None if entry.hold is None else _hold_state(entry, entry.hold)
@@ -85,6 +97,7 @@ def answer_of(sealed: Sealed) -> Decision:
         usage_lag_ms=None if read is None else read.usage_lag_ms,
         statement=None if entry.rare.statement is None else entry.rare.statement.number,
         subscription=subscription,
+        limits=states_after(entry.rare.limits),
     )
 
 

@@ -32,6 +32,16 @@ from drawdown.ledger.give_back import pay
 from drawdown.ledger.grants import checked_amount
 from drawdown.ledger.holds import ended_key, held_entry, hold_id_of, made_until_ms
 from drawdown.ledger.journal import Entry, Origin, seal
+from drawdown.ledger.limits import Asked as Counted
+from drawdown.ledger.limits import (
+    Found,
+    blocked_words,
+    denied_words,
+    found,
+    limited,
+    states,
+    without_room,
+)
 from drawdown.ledger.outcome import Decided, Moment, crossings
 from drawdown.ledger.prices import Quantities, UnpricedError
 from drawdown.ledger.pricing import Charge, Use, charge_of
@@ -86,11 +96,15 @@ def authorize(
     if rate is None:
         return Decided(answer=_denied(command, now, Reason.UNPRICED, quote.missing, wallet, book))
     asset = rate.asset
+    met = found(rows, wallet, meter.id, command.dimensions, now.at_ms)
+    if met.blocked is not None:
+        words = blocked_words(*met.blocked)
+        return Decided(answer=_denied(command, now, Reason.BLOCKED, words, wallet, book))
     estimate = command.estimate
     quantities: Quantities = {}
     if wallet.subscriptions:
-        asked_for = stated_quantities(estimate.quantities or {}, "estimate.quantities")
-        used_up = exceeded(rows, wallet, meter.id, asked_for)
+        stated_ones = stated_quantities(estimate.quantities or {}, "estimate.quantities")
+        used_up = exceeded(rows, wallet, meter.id, stated_ones)
         if used_up is not None:
             reason = Reason.ENTITLEMENT_EXCEEDED
             return Decided(answer=_denied(command, now, reason, used_up, wallet, book))
@@ -125,12 +139,20 @@ def authorize(
         denied = _no_more_holds(rows, command, wallet, book, now)
         if denied is not None:
             return Decided(answer=denied)
+    stated_amount = estimate.amount is not None or estimate.quantities is not None
+    if met.standings:
+        known = None if estimate.quantities is None else quantities
+        asked_for = Counted(asset, amount, known, until_ms is not None)
+        denying = without_room(met.standings, asked_for)
+        if denying:
+            words = "; ".join([denied_words(*each) for each in denying])
+            denied = _denied(command, now, Reason.BUDGET_EXCEEDED, words, wallet, book)
+            return Decided(answer=replaced(denied, limits=states(met, denying)))
     there = available(wallet, asset, meter.id, command.dimensions, now.at_ms)
     if there >= max(amount, LEAST) and (until_ms is not None or command.capture):
-        asked = Asked(meter.id, asset, amount, quantities, price, quote, there, charge)
+        asked = Asked(meter.id, asset, amount, quantities, price, quote, there, charge, met)
         return _entered(rows, command, asked, wallet, book, until_ms, fingerprint, origin, now)
     allowed = there >= max(amount, LEAST)
-    stated_amount = estimate.amount is not None or estimate.quantities is not None
     return Decided(
         answer=_Decision(
             kind="authorization",
@@ -151,6 +173,7 @@ def authorize(
             digest=wallet.digest,
             usage_lag_records=now.usage_lag_records,
             usage_lag_ms=now.usage_lag_ms,
+            limits=states(met),
         )
     )
 
@@ -203,6 +226,8 @@ class Asked(Value, frozen=True):
     """What was available."""
     charge: Charge | None
     """None where the estimate is an amount."""
+    met: Found
+    """Budgets it counts in."""
 
 
 def _entered(
@@ -289,7 +314,7 @@ def _entered(
                 counted_use(rows, wallet, asked.meter, asked.quantities, milliseconds(command.time))
             ),
         )
-    sealed = seal(entry)
+    sealed = seal(limited(rows, wallet, entry, asked.met))
     answer = answer_of(sealed)
     return Decided(
         (sealed,),

@@ -347,6 +347,12 @@ class Book:
             )
         except PlanError as error:
             raise BookError(error.where, error.detail) from None
+        declared = {name for meter in meters for name in meter.dimensions}
+        self.dimensions = declared and declared.union(
+            *(meter.unique.values() for meter in meters),
+            *(rates.named(meter.id) for rates in (self.prices, self.costs) for meter in meters),
+        )
+        """Those there are; empty where no meter declares its own: then there may be any."""
         for meter in set(self._meters.values()):
             meter.matched = tuple(sorted(self.prices.named(meter.id) | self.costs.named(meter.id)))
             meter.own = self.prices.own(meter.id)

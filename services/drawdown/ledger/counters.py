@@ -17,6 +17,7 @@ from drawdown.events.entries import RunningFacts
 from drawdown.events.numbers import amount_of, amount_text, rational_of, rational_text
 from drawdown.events.reasons import Reason
 from drawdown.events.structs import replaced, struct_of
+from drawdown.ledger.budgets import BUDGET, spent_key
 from drawdown.ledger.drawdown import Order, Slice, take
 from drawdown.ledger.give_back import grown, shrunk, without
 from drawdown.ledger.journal import Entry, Origin, Sealed, seal
@@ -248,6 +249,9 @@ def timer_of(entry: Entry) -> str:
     if entry.running is not None:
         starts_ms, ends_ms = period(entry.running)
         return running_key(entry.customer, entry.running.counter, starts_ms, ends_ms)
+    if entry.origin.timer == BUDGET:
+        (limit,) = entry.rare.limits
+        return spent_key(entry.customer, limit.budget, limit.scope)
     return entry.customer
 
 

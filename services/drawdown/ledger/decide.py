@@ -12,13 +12,14 @@ from typing import Final, cast
 
 from drawdown.events.base import at_text, milliseconds, moment
 from drawdown.events.codec import Command, RecordError, encode, kind_of
-from drawdown.events.commands import Authorize, Capture, Rerate, Reverse, SetState, Void
+from drawdown.events.commands import Authorize, Block, Capture, Rerate, Reverse, SetState, Void
 from drawdown.events.decisions import Decision
 from drawdown.events.reasons import Reason
 from drawdown.events.structs import replaced, struct_of
 from drawdown.ledger.answers import answer_of
 from drawdown.ledger.authorize import authorize
 from drawdown.ledger.book import Books
+from drawdown.ledger.budgets import Spent
 from drawdown.ledger.captures import capture
 from drawdown.ledger.corrections import adjust, convert, set_state, void
 from drawdown.ledger.counters import ended_period
@@ -28,11 +29,13 @@ from drawdown.ledger.holds import expired, extend, release
 from drawdown.ledger.identity import command_fingerprint, recall
 from drawdown.ledger.issuing import issue
 from drawdown.ledger.journal import Entry, Origin, Sealed, seal
+from drawdown.ledger.limits import closed, limited
 from drawdown.ledger.outcome import Decided, Moment, crossings
 from drawdown.ledger.rates.running import RunningRate
 from drawdown.ledger.replay import first_answer
 from drawdown.ledger.rerating import rerate
 from drawdown.ledger.reversal import reverse, with_settled
+from drawdown.ledger.set_limits import LIMITS, limits_entry
 from drawdown.ledger.subscriptions import (
     all_ended,
     cancel_subscription,
@@ -139,8 +142,10 @@ def _decide(
     then: Sealed | None = None
     if kind == CAPTURE:
         decided, entry = capture(rows, cast(Capture, command), fingerprint, origin, books, now)
+        entry = limited(rows, rows.row(command.customer), entry)
     elif kind in HOLDS:
         decided, entry = HOLDS[kind](rows, command, fingerprint, origin, now)
+        entry = limited(rows, rows.row(command.customer), entry)
     else:
         wallet = rows.row(command.customer) or Wallet(command.customer)
         if wallet.subscriptions and kind == SET_STATE and cast(SetState, command).state == CLOSED:
@@ -150,6 +155,14 @@ def _decide(
         if kind in ENTRIES:
             decided = Decided(wallet=wallet)
             entry = ENTRIES[kind](wallet, command, fingerprint, origin, books, now)
+        elif kind in LIMITS:
+            decided = Decided(wallet=wallet)
+            entry = replaced(
+                limits_entry(rows, wallet, command, origin, books, now),
+                id=command.id,
+                fingerprint=fingerprint.hex(),
+                reason=cast(Block, command).reason,
+            )
         else:
             if kind == REVERSE:
                 asked = cast(Reverse, command)
@@ -199,7 +212,11 @@ def decide_timer(rows: Rows, key: str, books: Books, now: Moment) -> Decided:
         return _period_ends(rows, key, row, books, now)
     if isinstance(row, Hold):
         owner = rows.row(row.customer)
-        return Decided((expired(owner, row, now),), wallet=owner)
+        return Decided((expired(rows, owner, row, now),), wallet=owner)
+    if isinstance(row, Spent):
+        return Decided((closed(rows, row, now),), wallet=rows.row(row.customer))
+    if not isinstance(row, Wallet):
+        return Decided()  # no other row has a timer
     return due(rows, row, books, now)
 
 

@@ -29,6 +29,7 @@ from drawdown.ledger.slices import (
     retermed,
     spent,
 )
+from drawdown.ledger.spent import evolve_limits
 from drawdown.ledger.subscribed import evolve_subscriptions, still_due
 from drawdown.ledger.values import (
     NEVER,
@@ -86,6 +87,7 @@ def evolve(rows: Rows, sealed: Sealed) -> dict[str, Row | None]:
         changed.update(evolve_counters(rows, sealed))
     if sealed.entry.rare is not NOTHING_RARE:
         changed.update(evolve_subscriptions(rows, sealed))
+        changed.update(evolve_limits(rows, sealed))
     changed.update(marked(sealed))
     return changed
 
@@ -186,6 +188,7 @@ def evolve_wallet(wallet: Wallet, sealed: Sealed) -> Wallet:
         wallet.breakage + entry.rare.breakage,
         issued,
         subscriptions,
+        wallet.scopes if entry.rare.scopes is None else entry.rare.scopes,
     )
 
 

@@ -17,7 +17,7 @@ from drawdown.events.numbers import amount_of, amount_text
 from drawdown.events.structs import replaced
 from drawdown.ledger.journal import Sealed
 from drawdown.ledger.slices import BrokenInvariantError, Effect, Grants, moved, put_back
-from drawdown.ledger.values import Account, Hold, Part
+from drawdown.ledger.values import Account, HeldLimit, Hold, Part
 
 
 def _held(account: Account, grants: Grants, sealed: Sealed) -> Effect:
@@ -187,7 +187,19 @@ def evolve_hold(hold: Hold | None, sealed: Sealed) -> Hold | None:
         credit=credit,
         expires_ms=milliseconds(facts.expires_at),
         sequence=entry.sequence,
+        limits=_held_limits(hold.limits, sealed) if hold.limits else (),
     )
+
+
+def _held_limits(before: tuple[HeldLimit, ...], sealed: Sealed) -> tuple[HeldLimit, ...]:
+    """What the hold counts in budgets after an entry about it."""
+    held = {(each.budget, each.scope): each.held for each in before}
+    for each in sealed.entry.rare.limits:
+        key = each.budget, each.scope
+        if key in held or sealed.entry.kind == "hold":
+            more = amount_of(each.held) - amount_of(each.held_before)
+            held[key] = held.get(key, 0) + more
+    return tuple([HeldLimit(*key, left) for key, left in held.items() if left])
 
 
 def _opened(sealed: Sealed, facts: HoldFacts) -> Hold:
@@ -210,6 +222,7 @@ def _opened(sealed: Sealed, facts: HoldFacts) -> Hold:
         created_ms=milliseconds(facts.created_at),
         expires_ms=milliseconds(facts.expires_at),
         sequence=entry.sequence,
+        limits=_held_limits((), sealed) if entry.rare.limits else (),
     )
 
 

@@ -19,11 +19,12 @@ from drawdown.events.structs import replaced
 from drawdown.events.usage import UsageEvent
 from drawdown.ledger.book import FINAL, HOLD, Book, Books
 from drawdown.ledger.captures import capture_entry, captured
-from drawdown.ledger.evolve import Rows, evolve_wallet
+from drawdown.ledger.evolve import Rows, RowsAfter, evolve
 from drawdown.ledger.give_back import pay
 from drawdown.ledger.holds import expired, return_entry, why_ended
 from drawdown.ledger.identity import usage_result
 from drawdown.ledger.journal import NOTHING_RARE, Origin, Rare, Sealed, seal
+from drawdown.ledger.limits import limited
 from drawdown.ledger.outcome import Decided, Moment, blank, booked, crossings
 from drawdown.ledger.pricing import Charge
 from drawdown.ledger.values import Hold, Wallet, hold_key
@@ -69,18 +70,23 @@ def named_hold(rows: Rows, event: UsageEvent) -> tuple[Named, dict[str, Any]]:
     return Named(hold, reason, final), data
 
 
-def released_by(wallet: Wallet, named: Named, origin: Origin, now: Moment) -> tuple[Sealed, ...]:
+def released_by(
+    rows: Rows, wallet: Wallet, named: Named, origin: Origin, now: Moment
+) -> tuple[Sealed, ...]:
     """The entry that ends the hold that usage without a price names as the last of it; or the hold
     whose time is over."""
     hold = named.hold
     if hold is None:
         return ()
     if now.at_ms >= hold.expires_ms:
-        return (expired(wallet, hold, now),)
-    return (seal(return_entry(wallet, hold, "release", origin, now)),) if named.final else ()
+        return (expired(rows, wallet, hold, now),)
+    if not named.final:
+        return ()
+    return (seal(limited(rows, wallet, return_entry(wallet, hold, "release", origin, now))),)
 
 
 def under_hold(
+    rows: Rows,
     wallet: Wallet,
     event: UsageEvent,
     named: Named,
@@ -99,8 +105,9 @@ def under_hold(
     entries: tuple[Sealed, ...] = ()
     after = wallet
     if hold is not None and now.at_ms >= hold.expires_ms:
-        entries = (expired(wallet, hold, now),)
-        after = evolve_wallet(wallet, entries[0])
+        entries = (expired(rows, wallet, hold, now),)
+        rows = RowsAfter(rows, evolve(rows, entries[0]))
+        after = rows.row(wallet.customer)
         reason = str(Reason.HOLD_EXPIRED)
     elif hold is not None and hold.asset != priced.asset:
         reason = f"the hold is in {hold.asset}"
@@ -146,7 +153,7 @@ def under_hold(
         paid_for = booked(blank(after, "debit", origin, now), account, priced.amount, taken, grant)
         entry = replaced(paid_for, reason=reason, **known)
         spent = priced.amount - taken.overdrawn
-    sealed = seal(entry)
+    sealed = seal(limited(rows, after, entry))
     return Decided(
         (*entries, sealed),
         identity=priced.fingerprint + usage_result(entry),

@@ -23,6 +23,7 @@ from drawdown.events.structs import replaced, struct_of
 from drawdown.ledger.drawdown import Slice, Taken
 from drawdown.ledger.evolve import Rows
 from drawdown.ledger.journal import Entry, Origin, Sealed, seal
+from drawdown.ledger.limits import limited
 from drawdown.ledger.outcome import Decided, Moment, blank
 from drawdown.ledger.rows import held_parts
 from drawdown.ledger.values import Hold, Wallet, hold_key
@@ -191,11 +192,11 @@ def return_entry(wallet: Wallet, hold: Hold, kind: str, origin: Origin, now: Mom
     )
 
 
-def expired(wallet: Wallet, hold: Hold, now: Moment) -> Sealed:
+def expired(rows: Rows, wallet: Wallet, hold: Hold, now: Moment) -> Sealed:
     """The entry of a hold whose time is over, whoever finds that out: its timer, or usage that
     names it."""
     origin = Origin(timer="hold", due_ms=hold.expires_ms)
-    return seal(return_entry(wallet, hold, "expire", origin, now))
+    return seal(limited(rows, wallet, return_entry(wallet, hold, "expire", origin, now)))
 
 
 def extend(

@@ -7,7 +7,7 @@ journal gives the very rows the engine had.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from hashlib import sha256
 from typing import Final
 
@@ -33,6 +33,7 @@ from drawdown.events.entries import (
     VoidFacts,
     kind_of_type,
 )
+from drawdown.events.limits import BlockFacts, BudgetFacts, LimitFacts
 from drawdown.events.numbers import amount_of, amount_text
 from drawdown.events.reasons import Reason
 from drawdown.events.statements import StatementFacts
@@ -68,6 +69,12 @@ class Rare(Value, frozen=True):
     counted: tuple[CountedFacts, ...] = ()
     """What the use counts of entitlements."""
     rerates: ReratesFacts | None = None
+    budget: BudgetFacts | None = None
+    block: BlockFacts | None = None
+    scopes: Mapping[str, int] | None = None
+    """Of the wallet after it, where it changes them."""
+    limits: tuple[LimitFacts, ...] = ()
+    """What it counts in budgets."""
 
 
 NOTHING_RARE: Final = Rare()
@@ -193,6 +200,10 @@ def seal(entry: Entry, before_text: str | None = None) -> Sealed:
             fee=rare.fee,
             counted=list(rare.counted),
             rerates=rare.rerates,
+            budget=rare.budget,
+            block=rare.block,
+            scopes=None if rare.scopes is None else dict(rare.scopes),
+            limits=list(rare.limits),
         )
     if entry.running is not None:
         record = replaced(record, running=entry.running)
@@ -254,6 +265,10 @@ def entry_of(record: wire.Entry) -> Entry:
         data.fee,
         tuple(data.counted),
         data.rerates,
+        data.budget,
+        data.block,
+        data.scopes,
+        tuple(data.limits),
     )
     return Entry(
         customer=record.subject,

@@ -27,7 +27,9 @@ from drawdown.events.entries import (
 from drawdown.events.numbers import amount_of, amount_text, rational_of, rational_text
 from drawdown.events.statements import IssuedFacts
 from drawdown.events.structs import replaced, struct_of
+from drawdown.ledger.budgets import Budget, Scoped, Spent
 from drawdown.ledger.drawdown import spendable
+from drawdown.ledger.limit_rows import LIMIT_RECORDS, LIMIT_ROWS
 from drawdown.ledger.values import (
     NEVER,
     NO_FLOWS,
@@ -38,6 +40,7 @@ from drawdown.ledger.values import (
     Flows,
     Grant,
     GrantTerms,
+    HeldLimit,
     Hold,
     Issued,
     Part,
@@ -54,7 +57,7 @@ from drawdown.ledger.values import (
     next_due,
 )
 
-Row = Wallet | Hold | Running | Seen | Reversed | Subscription
+Row = Wallet | Hold | Running | Seen | Reversed | Subscription | Budget | Scoped | Spent
 """Every kind of row there is."""
 
 steady_text = lru_cache(maxsize=4096)(amount_text)
@@ -75,6 +78,7 @@ _SubscriptionDue: Callable[..., wire.SubscriptionDue] = struct_of(wire.Subscript
 _SubscriptionRow = struct_of(wire.SubscriptionRow)
 _ChargedFee = struct_of(wire.ChargedFee)
 _HeldPart: Callable[[str, str], HeldPart] = struct_of(HeldPart)
+_HeldLimit: Callable[..., wire.HeldLimit] = struct_of(wire.HeldLimit)
 _Scope = struct_of(ScopeRecord)
 _IssuedFacts = struct_of(IssuedFacts)
 
@@ -104,6 +108,8 @@ def row_bytes(row: Row) -> bytes:
         rest += f',"issued":{encode(_issued_record(row.issued)).decode()}'
     if row.subscriptions:
         rest += f',"subscriptions":{encode(_due_records(row)).decode()}'
+    if row.scopes:
+        rest += f',"scopes":{encode(row.scopes).decode()}'
     return (
         f'{{"row":"wallet","customer":{quoted(row.customer)},"sequence":{row.sequence}'
         f',"digest":"{row.digest}","at":"{at_text(row.at_ms)}"'
@@ -204,6 +210,7 @@ def wallet_record(wallet: Wallet) -> wire.WalletRow:
         breakage=amount_text(wallet.breakage),
         issued=None if wallet.issued is None else _issued_record(wallet.issued),
         subscriptions=_due_records(wallet),
+        scopes=dict(wallet.scopes),
     )
 
 
@@ -233,6 +240,10 @@ def hold_record(hold: Hold) -> wire.HoldRow:
         created_at=moment(hold.created_ms),
         expires_at=moment(hold.expires_ms),
         sequence=hold.sequence,
+        limits=[
+            _HeldLimit(budget=each.budget, scope=each.scope, held=amount_text(each.held))
+            for each in hold.limits
+        ],
     )
 
 
@@ -314,6 +325,7 @@ RECORDS: Final[Mapping[type, Callable[..., object]]] = {
     Seen: _seen_record,
     Reversed: _reversed_record,
     Subscription: subscription_record,
+    **LIMIT_RECORDS,
 }
 """The record of each kind of row but the wallet."""
 
@@ -413,6 +425,9 @@ def _hold(row: wire.HoldRow) -> Hold:
         created_ms=milliseconds(row.created_at),
         expires_ms=milliseconds(row.expires_at),
         sequence=row.sequence,
+        limits=tuple(
+            [HeldLimit(each.budget, each.scope, amount_of(each.held)) for each in row.limits]
+        ),
     )
 
 
@@ -513,6 +528,7 @@ def _wallet(row: wire.WalletRow) -> Wallet:
         breakage=amount_of(row.breakage),
         issued=None if row.issued is None else _issued(row.issued),
         subscriptions=subscriptions,
+        scopes=row.scopes,
     )
 
 
@@ -527,6 +543,7 @@ ROWS: Final[Mapping[str, Callable[..., Row]]] = {
     "seen": _seen,
     "reversed": _reversed,
     "subscription": _subscription,
+    **LIMIT_ROWS,
 }
 """What makes the row of each kind of record."""
 

@@ -34,6 +34,7 @@ from drawdown.ledger.give_back import give_back
 from drawdown.ledger.held_usage import Priced, named_hold, released_by, under_hold
 from drawdown.ledger.identity import recall, usage_fingerprint, usage_result
 from drawdown.ledger.journal import NOTHING_RARE, Entry, Origin, Rare, seal
+from drawdown.ledger.limits import limited
 from drawdown.ledger.outcome import Decided, Moment, crossings
 from drawdown.ledger.prices import AnyRate, CompiledRate, Quantities, UnpricedError
 from drawdown.ledger.pricing import Use, charge_of
@@ -127,7 +128,7 @@ def decide_usage(
         unpriced = replaced(
             facts or quote.exact, rate=None, rounding=None, match=None, unpriced=missing.what[:256]
         )
-        first = () if named is None else released_by(wallet, named, origin, now)
+        first = () if named is None else released_by(rows, wallet, named, origin, now)
         after = wallet if not first else evolve_wallet(wallet, first[0])
         decided = _unpriced(after, event, origin, usage, unpriced, cost, fingerprint, rare, now)
         return replaced(decided, entries=(*first, *decided.entries), wallet=wallet)
@@ -143,7 +144,7 @@ def decide_usage(
         raise _impossible(rate, amount)
     if named is not None:
         priced = Priced(usage, facts, asset, amount, cost, fingerprint, charge, rare)
-        return under_hold(wallet, event, named, priced, book, books, origin, now)
+        return under_hold(rows, wallet, event, named, priced, book, books, origin, now)
     grant = None
     if amount >= 0:
         taken = take(
@@ -153,38 +154,38 @@ def decide_usage(
         assert charge is not None
         taken, grant = give_back(wallet, account, -amount, charge.back, at_ms, book.reporting)
     before = account.balance
-    sealed = seal(
-        Entry(
-            event.subject,
-            wallet.sequence + 1,
-            "debit",
-            at_ms,
-            wallet.digest,
-            origin,
-            event.source,
-            event.id,
-            fingerprint.hex(),
-            usage,
-            facts,
-            asset,
-            amount,
-            before,
-            before - amount,
-            taken.slices,
-            taken.credit,
-            taken.overdrawn,
-            taken.revenue,
-            cost,
-            grant,
-            None,
-            None,
-            None,
-            None,
-            rare,
-            None if charge is None else charge.running,
-        ),
-        account.balance_text,
+    entry = Entry(
+        event.subject,
+        wallet.sequence + 1,
+        "debit",
+        at_ms,
+        wallet.digest,
+        origin,
+        event.source,
+        event.id,
+        fingerprint.hex(),
+        usage,
+        facts,
+        asset,
+        amount,
+        before,
+        before - amount,
+        taken.slices,
+        taken.credit,
+        taken.overdrawn,
+        taken.revenue,
+        cost,
+        grant,
+        None,
+        None,
+        None,
+        None,
+        rare,
+        None if charge is None else charge.running,
     )
+    if wallet.scopes:
+        entry = limited(rows, wallet, entry)
+    sealed = seal(entry, account.balance_text)
     return Decided(
         (sealed,),
         None,

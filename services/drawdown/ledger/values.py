@@ -246,6 +246,8 @@ class Wallet(Value, frozen=True):
     """Paid for and ended unspent, in the reporting currency."""
     issued: Issued | None = None
     subscriptions: tuple[SubscriptionDue, ...] = ()
+    scopes: Mapping[str, int] = {}
+    """How many scopes have a budget or a block, by shape (`budgets.shape_text`)."""
 
     def account(self, asset: str) -> Account:
         return self.accounts.get(asset) or Account(asset)
@@ -264,6 +266,14 @@ class Part(Value, frozen=True):
 
     grant: str
     amount: int
+
+
+class HeldLimit(Value, frozen=True):
+    """What a hold counts in a budget while it is open: 10^-12 of what the budget counts."""
+
+    budget: str
+    scope: str
+    held: int
 
 
 class Hold(Value, frozen=True):
@@ -288,6 +298,7 @@ class Hold(Value, frozen=True):
     expires_ms: int
     """Expired at this very instant, whenever its timer fires."""
     sequence: int
+    limits: tuple[HeldLimit, ...] = ()
 
     @property
     def due_ms(self) -> int:

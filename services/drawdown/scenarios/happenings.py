@@ -28,6 +28,7 @@ from drawdown.events.codec import encode
 from drawdown.events.commands import (
     Adjust,
     Authorize,
+    Block,
     CancelSubscription,
     Capture,
     ChangeSubscription,
@@ -36,10 +37,13 @@ from drawdown.events.commands import (
     Extend,
     Grant,
     Release,
+    RemoveBudget,
     ResumeSubscription,
+    SetBudget,
     SetState,
     SetTerms,
     Subscribe,
+    Unblock,
     Void,
 )
 from drawdown.events.usage import EventType
@@ -166,6 +170,10 @@ KINDS: Final[Mapping[str, Kind]] = {
     "change_subscription": command(ChangeSubscription),
     "cancel_subscription": command(CancelSubscription),
     "resume_subscription": command(ResumeSubscription),
+    "set_budget": command(SetBudget),
+    "remove_budget": command(RemoveBudget),
+    "block": command(Block),
+    "unblock": command(Unblock),
     "publish": Kind(Publish, None),
 }
 """The kinds by the name a file gives them."""

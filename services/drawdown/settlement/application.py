@@ -7,6 +7,7 @@ which topic. There is no rule about money here; those are in `ledger`.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Final, Protocol
 
 from drawdown.events.base import KEY_SEPARATOR, SPECVERSION, milliseconds, moment
@@ -44,6 +45,7 @@ from drawdown.ledger.journal import NOTHING_RARE, Origin, Sealed, unseal
 from drawdown.ledger.outcome import Crossing, Decided, Moment
 from drawdown.ledger.replay import identified, remembered
 from drawdown.ledger.rows import Row, due_of, row_bytes, row_of
+from drawdown.ledger.spent import evolve_limits
 from drawdown.ledger.subscribed import evolve_subscriptions
 from drawdown.ledger.usage import EARLY_MS_MAX, decide_usage, usage_answer, usage_refused
 from drawdown.ledger.values import hold_key
@@ -227,6 +229,10 @@ class Settlement:
             if sealed.entry.rare is not NOTHING_RARE:
                 for row_key, subscription in evolve_subscriptions(view, sealed).items():
                     view.put(row_key, subscription)
+                for row_key, limit in evolve_limits(view, sealed).items():
+                    view.put(row_key, limit)
+                for told in budgets_told(customer, sealed):
+                    effects.tell(self._notifications, key, told)
             if sealed.entry.running is not None:
                 for row_key, counted in evolve_counters(view, sealed).items():
                     view.put(row_key, counted)
@@ -323,6 +329,37 @@ def _low_balance(customer: str, crossing: Crossing, now: Moment) -> bytes:
             ),
         )
     )
+
+
+def budgets_told(customer: str, sealed: Sealed) -> Iterator[bytes]:
+    """Notices of the percents of budgets that an entry reached."""
+    entry = sealed.entry
+    for limit in entry.rare.limits:
+        for percent in limit.tells:
+            of = f" of {limit.scope}" if limit.scope else ""
+            yield encode(
+                _Notice(
+                    specversion=SPECVERSION,
+                    id=f"{customer}/{entry.sequence}/budget/{limit.budget}/{percent}",
+                    source="drawdown",
+                    type="drawdown.budget.threshold_reached",
+                    subject=customer,
+                    time=moment(entry.at_ms),
+                    datacontenttype="application/json",
+                    data=_NoticeData(
+                        sequence=entry.sequence,
+                        detail=f"budget {limit.budget!r}{of}: {limit.after} of {limit.cap} are used"
+                        f" ({percent} % reached)",
+                        asset=entry.asset,
+                        amount=limit.after,
+                        budget=limit.budget,
+                        scope=limit.scope,
+                        percent=percent,
+                        cap=limit.cap,
+                        resets_at=limit.ends_at,
+                    ),
+                )
+            )
 
 
 def _unpriced(customer: str, sealed: Sealed, decided: Decided, now: Moment) -> bytes:

@@ -1,0 +1,98 @@
+"""Rows of limits to records and back; see `rows`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from drawdown.events import rows as wire
+from drawdown.events.base import milliseconds, moment
+from drawdown.events.numbers import amount_of, amount_text
+from drawdown.events.structs import struct_of
+from drawdown.ledger.budgets import Budget, Scoped, Spent
+from drawdown.ledger.values import NEVER
+
+_BudgetRow = struct_of(wire.BudgetRow)
+_ScopeRow = struct_of(wire.ScopeRow)
+_SpentRow = struct_of(wire.SpentRow)
+_Bucket = struct_of(wire.Bucket)
+
+
+def budget_record(row: Budget) -> wire.BudgetRow:
+    """The budget as the record it is on `balances`."""
+    return _BudgetRow(customer=row.customer, id=row.id, terms=row.terms, sequence=row.sequence)
+
+
+def scope_record(row: Scoped) -> wire.ScopeRow:
+    """The scope as the record it is on `balances`."""
+    return _ScopeRow(
+        customer=row.customer,
+        scope=dict(row.scope),
+        budgets=list(row.budgets),
+        block=row.block,
+        sequence=row.sequence,
+    )
+
+
+def spent_record(row: Spent) -> wire.SpentRow:
+    """What counts in a budget, as the record it is on `balances`."""
+    endless = row.ends_ms == NEVER
+    due_ms = row.due_ms
+    return _SpentRow(
+        customer=row.customer,
+        budget=row.budget,
+        scope=row.scope,
+        each=row.each,
+        window=row.window,
+        starts_at=None if endless else moment(row.starts_ms),
+        ends_at=None if endless else moment(row.ends_ms),
+        cap=amount_text(row.cap),
+        used=amount_text(row.used),
+        held=amount_text(row.held),
+        told=row.told,
+        buckets=[_Bucket(at=moment(at), used=amount_text(used)) for at, used in row.buckets],
+        last_at=moment(row.last_ms),
+        closes_at=None if due_ms is None else moment(due_ms),
+        sequence=row.sequence,
+    )
+
+
+def _budget(row: wire.BudgetRow) -> Budget:
+    return Budget(row.customer, row.id, row.terms, amount_of(row.terms.cap), row.sequence)
+
+
+def _scoped(row: wire.ScopeRow) -> Scoped:
+    return Scoped(row.customer, row.scope, tuple(row.budgets), row.block, row.sequence)
+
+
+def _spent(row: wire.SpentRow) -> Spent:
+    return Spent(
+        row.customer,
+        row.budget,
+        row.scope,
+        row.each,
+        row.window,
+        0 if row.starts_at is None else milliseconds(row.starts_at),
+        NEVER if row.ends_at is None else milliseconds(row.ends_at),
+        amount_of(row.cap),
+        amount_of(row.used),
+        amount_of(row.held),
+        row.told,
+        tuple([(milliseconds(bucket.at), amount_of(bucket.used)) for bucket in row.buckets]),
+        milliseconds(row.last_at),
+        row.sequence,
+    )
+
+
+LIMIT_RECORDS: Final[Mapping[type, Callable[..., object]]] = {
+    Budget: budget_record,
+    Scoped: scope_record,
+    Spent: spent_record,
+}
+"""The record of each kind of row."""
+LIMIT_ROWS: Final[Mapping[str, Callable[..., Budget | Scoped | Spent]]] = {
+    "budget": _budget,
+    "scope": _scoped,
+    "spent": _spent,
+}
+"""What makes the row of each kind of record."""

@@ -1,0 +1,144 @@
+"""Limits after an entry: the rows of budgets, of scopes, and of what counts in them.
+
+An entry states what it counts in each budget as it is after it; nothing is decided here.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from drawdown.events.base import milliseconds, moment
+from drawdown.events.limits import EACH, BlockFacts, BlockState, BudgetFacts, LimitFacts
+from drawdown.events.numbers import amount_of, amount_text
+from drawdown.events.structs import struct_of
+from drawdown.ledger.budgets import (
+    ROLLING,
+    Budget,
+    Scoped,
+    Spent,
+    budget_key,
+    counted_on,
+    scope_key,
+    scope_text,
+    spent_key,
+    standing_alone,
+)
+from drawdown.ledger.journal import Rare, Sealed
+from drawdown.ledger.slices import BrokenInvariantError
+from drawdown.ledger.values import NEVER
+
+LimitRow = Budget | Scoped | Spent
+_BlockState = struct_of(BlockState)
+
+
+class RowReader(Protocol):
+    def row(self, key: str) -> Any: ...
+
+
+def evolve_limits(rows: RowReader, sealed: Sealed) -> dict[str, LimitRow | None]:
+    """The rows of limits after an entry, by key; None where one is gone.
+
+    Raises BrokenInvariantError where the entry does not follow from the rows.
+    """
+    rare: Rare = sealed.entry.rare
+    changed: dict[str, LimitRow | None] = {}
+    if rare.budget is not None:
+        changed.update(_budget(rows, rare.budget, sealed))
+    if rare.block is not None:
+        changed.update(_block(rows, rare.block, sealed))
+    for facts in rare.limits:
+        key = spent_key(sealed.entry.customer, facts.budget, facts.scope)
+        changed[key] = _spent(rows.row(key), facts, sealed)
+    return changed
+
+
+def _spent(row: Spent | None, facts: LimitFacts, sealed: Sealed) -> Spent | None:
+    entry = sealed.entry
+    before, held_before = amount_of(facts.before), amount_of(facts.held_before)
+    used, held = 0, 0 if row is None else row.held
+    if row is not None and facts.window is None:
+        used = standing_alone(row, entry.at_ms).used
+    if used != before or held != held_before or (row is None and facts.window is None):
+        raise BrokenInvariantError(
+            "budget-used",
+            f"{entry.customer}: entry {entry.sequence} has {facts.before} used and"
+            f" {facts.held_before} held of budget {facts.budget!r} {facts.scope!r} before, the row"
+            f" has {amount_text(used)} and {amount_text(held)}",
+        )
+    if facts.closed:
+        return None
+    window = facts.window if facts.window is not None or row is None else row.window
+    assert window is not None
+    after = amount_of(facts.after)
+    buckets: tuple[tuple[int, int], ...] = ()
+    if window.every == ROLLING:
+        kept = row.buckets if row is not None and facts.window is None else ()
+        buckets = counted_on(kept, window, entry.at_ms, after - before)
+    return Spent(
+        entry.customer,
+        facts.budget,
+        facts.scope,
+        facts.each,
+        window,
+        0 if facts.starts_at is None else milliseconds(facts.starts_at),
+        NEVER if facts.ends_at is None else milliseconds(facts.ends_at),
+        amount_of(facts.cap),
+        after,
+        amount_of(facts.held),
+        facts.told,
+        buckets,
+        entry.at_ms,
+        entry.sequence,
+    )
+
+
+def _budget(rows: RowReader, facts: BudgetFacts, sealed: Sealed) -> dict[str, LimitRow | None]:
+    entry = sealed.entry
+    customer, sequence = entry.customer, entry.sequence
+    changed: dict[str, LimitRow | None] = {}
+    key = budget_key(customer, facts.id)
+    if facts.left_scope is not None:
+        left = scope_text(facts.left_scope)
+        at = scope_key(customer, left)
+        changed[at] = _without(rows.row(at), facts.id, sequence)
+        if EACH not in facts.left_scope.values():
+            changed[spent_key(customer, facts.id, left)] = None
+    if facts.terms is None:
+        changed[key] = None
+        return changed
+    terms = facts.terms
+    changed[key] = Budget(customer, facts.id, terms, amount_of(terms.cap), sequence)
+    at = scope_key(customer, scope_text(terms.scope))
+    scoped: Scoped | None = rows.row(at)
+    budgets = () if scoped is None else scoped.budgets
+    if facts.id not in budgets:
+        block = None if scoped is None else scoped.block
+        changed[at] = Scoped(customer, terms.scope, (*budgets, facts.id), block, sequence)
+    return changed
+
+
+def _without(row: Scoped | None, budget_id: str, sequence: int) -> Scoped | None:
+    if row is None:
+        return None
+    budgets = tuple([each for each in row.budgets if each != budget_id])
+    if not budgets and row.block is None:
+        return None
+    return Scoped(row.customer, row.scope, budgets, row.block, sequence)
+
+
+def _block(rows: RowReader, facts: BlockFacts, sealed: Sealed) -> dict[str, LimitRow | None]:
+    entry = sealed.entry
+    at = scope_key(entry.customer, scope_text(facts.scope))
+    row: Scoped | None = rows.row(at)
+    budgets = () if row is None else row.budgets
+    block = None
+    if facts.blocked:
+        block = _BlockState(
+            by=entry.origin.actor,
+            reason=entry.reason or "",
+            since_at=moment(entry.at_ms),
+            until_at=facts.until_at,
+        )
+    if block is None and not budgets:
+        return {at: None}
+    return {at: Scoped(entry.customer, facts.scope, budgets, block, entry.sequence)}
