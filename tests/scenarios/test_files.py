@@ -23,12 +23,13 @@ from drawdown.scenarios.scenario_file import ScenarioFileError, read_scenario
 HERE = Path(__file__).parent
 FILES = sorted([*(HERE / "files").glob("*.yaml"), *(HERE / "products").glob("*.yaml")])
 
-EXAMPLES = {*range(1, 30), 31, 32, 33, 34, 37}
-"""Worked examples that need no limits."""
+EXAMPLES = set(range(1, 38))
+"""The worked examples: all of them."""
 PRODUCTS = {
     *("Credyt", "Stigg", "Orb", "Metronome", "Lago", "Stripe Billing", "Flexprice", "OpenMeter"),
     *("Google Gemini prepay", "Cursor", "Replit", "Intercom Fin", "OpenAI API", "Anthropic API"),
     *("GitHub Copilot", "ElevenLabs", "Lovable", "Midjourney", "Fly.io", "Anyscale", "Snowflake"),
+    "Uber's engineers",
 }
 
 TWO_STEPS = """\

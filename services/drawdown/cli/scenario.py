@@ -282,7 +282,9 @@ def _word(value: Any) -> str:
         return "{" + ", ".join(f"{name}: {_word(item)}" for name, item in value.items()) + "}"
     if isinstance(value, list):
         return "[" + ", ".join(map(_word, value)) + "]"
-    return {True: "true", False: "false", None: "-"}.get(value, str(value))
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return "-" if value is None else str(value)
 
 
 def _happened(one: Happened) -> str:

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, Field, WithJsonSchema
 
-from drawdown.events.base import Count, CustomerId, Name, StrictRecord
+from drawdown.events.base import Count, CustomerId, Identifier, Name, StrictRecord
 from drawdown.events.entries import kind_of_type
 from drawdown.events.numbers import rational_text
 from drawdown.events.reasons import Reason
@@ -66,6 +66,15 @@ class Then(StrictRecord):
     read: PerAsset | None = Field(default=None, description="Available as the decision read it")
     allowed_count: Count | None = Field(default=None, description="Of the step's repetitions")
     denied_count: Count | None = Field(default=None, description="Of the step's repetitions")
+    limits: dict[Identifier, Number] | None = Field(
+        default=None,
+        description="What is left of each budget, by its id: as the decision says, else after the"
+        " last entry that counts in it",
+    )
+    denied_by: list[Identifier] | None = Field(default=None, description="Budgets, by their ids")
+    told: dict[Identifier, list[int]] | None = Field(
+        default=None, description="Percents of budgets that the step reached"
+    )
     refused: ReasonCode | None = Field(
         default=None, description="Reason code of a record that was set aside as a dead letter"
     )
@@ -335,8 +344,33 @@ def _read(after: After, expected: Mapping[str, Any]) -> dict[str, str]:
     return {asset: available.get(asset, "0") for asset in expected}
 
 
+def _limits(after: After, _: Any) -> dict[str, str]:
+    left: dict[str, str] = {}
+    for entry in after.entries:
+        for limit in entry["data"].get("limits", ()):
+            spent = _number(limit.get("after")) + _number(limit.get("held"))
+            left[limit["budget"]] = _exact(max(_number(limit["cap"]) - spent, Fraction(0)))
+    for limit in after.answer.get("limits", ()):
+        left[limit["budget"]] = limit.get("left", "0")
+    return left
+
+
+def _denied_by(after: After, _: Any) -> list[str]:
+    limits = after.answer.get("limits", ())
+    return [limit["budget"] for limit in limits if limit.get("wanted") is not None]
+
+
+def _told(after: After, _: Any) -> dict[str, list[int]]:
+    told: dict[str, list[int]] = {}
+    for entry in after.entries:
+        for limit in entry["data"].get("limits", ()):
+            if limit.get("tells"):
+                told.setdefault(limit["budget"], []).extend(limit["tells"])
+    return told
+
+
 DEBITS: Final = frozenset({"debit", "capture"})
-WHOLE: Final = frozenset({"allocations", "grouped", "statement"})
+WHOLE: Final = frozenset({"allocations", "grouped", "statement", "told"})
 """What is expected as a whole: nothing else may be there, and in this order."""
 FOUND: Final[Mapping[str, Callable[[After, Any], Any]]] = {
     "allowed": lambda after, _: after.answer.get("allowed"),
@@ -345,6 +379,9 @@ FOUND: Final[Mapping[str, Callable[[After, Any], Any]]] = {
     "read": _read,
     "allowed_count": _answered(allowed=True),
     "denied_count": _answered(allowed=False),
+    "limits": _limits,
+    "denied_by": _denied_by,
+    "told": _told,
     "refused": lambda after, _: after.outcomes[-1].refused if after.outcomes else None,
     "entries": _entries,
     "amount": _amount,

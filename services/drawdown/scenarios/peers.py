@@ -61,4 +61,6 @@ TERMS: Final = (
     Term("Anyscale", "one balance for several kinds of compute", "a wallet with several `assets`, or one asset and a `matrix`"),
     Term("Snowflake", "per second, 60 s minimum", "model `duration` with `minimum` and `increment`"),
     Term("Snowflake", "capacity commitment", "a paid `grant`, or model `commitment`"),
+    Term("Uber's engineers", "1,500 dollars a month per employee and coding tool", 'budget over `{engineer: "*", tool: "*"}`, window `month`'),
+    Term("Uber's engineers", "a leaked key", "`drawdown block`"),
 )  # fmt: skip

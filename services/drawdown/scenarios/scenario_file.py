@@ -42,7 +42,7 @@ from drawdown.scenarios.happenings import Happening
 START: Final = moment(1_800_000_000_000)
 """2027-01-15T08:00:00Z: when a scenario begins that does not say."""
 TIMES_MAX: Final = 100_000
-SCENARIO_TEXTS: Final = TEXTS | {"cost_basis", "credit_limits"}
+SCENARIO_TEXTS: Final = TEXTS | {"cost_basis", "credit_limits", "cap"}
 """Fields below which a number is exact decimal text."""
 BY_ID: Final = {"assets": "code", "meters": "id", "rates": "id", "costs": "id", "plans": "id"}
 """Lists of a price book, and what tells their items apart."""
