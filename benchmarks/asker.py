@@ -34,17 +34,17 @@ WAIT_S = 10.0
 """A question that is not answered so long after the last one was asked is lost."""
 LEAD_S = 0.5
 SETTLING_S = 1.0
-"""Of each run's beginning, left out: connections and caches fill."""
+"""Of each run's beginning, left out: connections and caches fill. A pile has no beginning."""
 
 
-def question(run: str, number: int, customers: int) -> tuple[str, dict[str, object]]:
+def question(told: argparse.Namespace, number: int) -> tuple[str, dict[str, object]]:
     """Who asks, and what: a hold for one request to a model."""
-    name = customer(number * 7919 % customers)
+    name = customer(told.first + number * 7919 % told.customers)
     return name, {
-        "id": f"{run}-{number}",
+        "id": f"{told.run}-{number}",
         "customer": name,
         "meter": traffic.EVENT_TYPE,
-        "dimensions": {"model": "gpt-5", "feature": "chat"},
+        "dimensions": {"model": "gpt-5", "feature": "chat", **told.dimensions},
         "estimate": {"quantities": {"input": 2000, "output": 500}},
         "require": "hold",
     }
@@ -78,7 +78,7 @@ def over_kafka(told: argparse.Namespace) -> list[float]:
         _, end = consumer.get_watermark_offsets(where, 10, cached=False)
         ends.append(TopicPartition(told.answers, number, end))
     consumer.assign(ends)
-    total = int(told.seconds * told.rate)
+    total = told.pile or int(told.seconds * told.rate)
     me, answered = told.run.encode(), array("d", bytes(8 * total))
     left, done = total, threading.Event()
 
@@ -99,20 +99,25 @@ def over_kafka(told: argparse.Namespace) -> list[float]:
 
     follower = threading.Thread(target=follow, name="answers")
     follower.start()
-    start = time.monotonic() + LEAD_S
-    for due in arrivals(start, told.rate, total):
+    start = time.monotonic() + (0.0 if told.pile else LEAD_S)
+    for due in [range(total)] if told.pile else arrivals(start, told.rate, total):
         for asked in due:
-            name, content = question(told.run, asked, told.customers)
+            name, content = question(told, asked)
             content |= {"type": "authorize", "time": now_text()}
             headers = [("reply_to", me), ("attempt_id", b"%d" % asked)]
             value = json.dumps(content).encode()
             producer.produce(told.questions, value, name.encode(), headers=headers)
+            if told.pile:
+                producer.poll(0)
         producer.poll(0)
     producer.flush(30)
     done.wait(WAIT_S)
     done.set()
     follower.join()
     consumer.close()
+    if told.pile:
+        told.took_s = max(answered) - start
+        return [at - start for at in answered if at]
     return latencies(start, told.rate, answered)
 
 
@@ -126,7 +131,7 @@ async def over_http(told: argparse.Namespace) -> list[float]:
         start = time.monotonic() + LEAD_S
 
         async def ask(number: int) -> None:
-            _, content = question(told.run, number, told.customers)
+            _, content = question(told, number)
             timeout = aiohttp.ClientTimeout(WAIT_S)
             try:
                 async with session.post(
@@ -186,8 +191,12 @@ def main() -> int:
     parser.add_argument("--run", required=True, help="names the run; its questions' ids begin so")
     parser.add_argument("--rate", type=float, required=True)
     parser.add_argument("--seconds", type=float, required=True)
+    parser.add_argument("--pile", type=int, default=0, help="over kafka: so many at once, instead")
     parser.add_argument("--customers", type=int, required=True)
+    parser.add_argument("--first", type=int, default=0, help="number of the first customer")
+    parser.add_argument("--dimensions", type=json.loads, default={}, help="more of them, as JSON")
     told = parser.parse_args()
+    told.took_s = None
     if told.seconds <= SETTLING_S:
         parser.error(f"--seconds: more than {SETTLING_S:g}")
     if told.what == "kafka":
@@ -196,8 +205,9 @@ def main() -> int:
         took = asyncio.run(over_http(told))
     else:
         took = over_peer(told)
-    counted = int(told.seconds * told.rate) - int(SETTLING_S * told.rate)
-    print(json.dumps({"seconds": took, "lost": counted - len(took)}))
+    counted = told.pile or int(told.seconds * told.rate) - int(SETTLING_S * told.rate)
+    said = {"seconds": took, "lost": counted - len(took), "took_s": told.took_s}
+    print(json.dumps(said))
     return 0
 
 
