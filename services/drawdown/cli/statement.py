@@ -12,11 +12,9 @@ from typing import Annotated, Any, Final
 import typer
 
 from drawdown.cli import given
+from drawdown.cli.commands import Id, Reason, decided
 from drawdown.cli.context import Context
-from drawdown.cli.corrections import Id, Reason
-from drawdown.cli.doors import in_path
 from drawdown.cli.given import GatewayUrl
-from drawdown.cli.money import decided_by, named
 from drawdown.cli.outcome import FAILED, USAGE, CommandError
 from drawdown.cli.render import (
     Json,
@@ -32,7 +30,7 @@ from drawdown.cli.replay import Bar, expected
 from drawdown.cli.wallet import margin
 from drawdown.events.base import EPOCH, MILLISECOND, moment, timestamp_text
 from drawdown.events.calendar import ZoneError, month_bounds, zone_named
-from drawdown.events.codec import decode_decision, encode
+from drawdown.events.codec import decode_decision
 from drawdown.events.numbers import amount_of, amount_text
 from drawdown.events.statements import AssetStatement, Line, RevenueSums, Statement
 from drawdown.ledger.statements import BY_DEFAULT, KINDS, Period, sums_of
@@ -123,7 +121,7 @@ def statement(
             f"CUSTOMER: {customer!r} has no entry: `drawdown customers` lists those there are"
         )
     if issue:
-        _issue(context, made, reason, command_id, gateway, as_json=as_json)
+        _issue(made, reason, command_id, gateway, as_json=as_json)
         return
     if as_json:
         show_json({"statement": made, "sums": sums_of(made)})
@@ -157,7 +155,6 @@ def _period(month: str | None, from_: str | None, to: str | None, zone: str) -> 
 
 
 def _issue(
-    context: Context,
     made: Statement,
     reason: str | None,
     command_id: str | None,
@@ -170,13 +167,15 @@ def _issue(
         raise CommandError(
             f"--issue: the period is not over before {timestamp_text(made.ends_at)}", USAGE
         )
-    id_ = named("statement", command_id)
-    body: dict[str, Any] = {"id": id_, "statement": sums_of(made)}
-    if reason is not None:
-        body["reason"] = given.free_text("--reason", reason)
-    path = f"/v1/customers/{in_path(made.customer)}/statements"
-    with context.gateway(gateway) as door:
-        answer = decided_by(lambda: door.post_bytes(path, encode(body), "application/json"), id_)
+    answer = decided(
+        "statement",
+        made.customer,
+        "statements",
+        {"statement": sums_of(made)},
+        reason,
+        command_id,
+        gateway,
+    )
     decision = decode_decision(answer)
     if as_json:
         show_json({"decision": decision, "statement": made})
