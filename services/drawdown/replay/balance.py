@@ -16,7 +16,7 @@ from drawdown.ledger.values import Hold, Wallet
 from drawdown.replay.rebuild import unreadable
 from drawdown.settlement.service import partitions_of
 from drawdown.stream.partition import partition_of
-from drawdown.stream.partition_log import Ends, LogError, PartitionLog
+from drawdown.stream.partition_log import LogError, PartitionLog, bounds_of
 from drawdown.stream.ports import Cluster
 
 
@@ -48,11 +48,7 @@ def wallet_at(
     partitions, _ = partitions_of(cluster, environment)
     partition = partition_of(customer.encode(), partitions)
     topic = environment.topic(BALANCE_CHANGES)
-    ends = Ends(cluster)
-    try:
-        low, end = ends.bounds(topic, partition)
-    finally:
-        ends.close()
+    low, end = bounds_of(cluster, topic, partition)
     rows, key, last = CustomerRows(customer), customer.encode(), -1
     log = PartitionLog(cluster, topic, partition, low, end)
     try:

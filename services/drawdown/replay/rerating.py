@@ -25,7 +25,7 @@ from drawdown.ledger.journal import Origin, unseal
 from drawdown.ledger.outcome import Moment
 from drawdown.ledger.rerating import PRICED
 from drawdown.replay.job import TELL_EVERY
-from drawdown.stream.partition_log import Ends, PartitionLog
+from drawdown.stream.partition_log import PartitionLog, bounds_of
 from drawdown.stream.ports import Cluster
 
 Told = Callable[[int, int, int], None]
@@ -165,11 +165,7 @@ def _journal(
     cluster: Cluster, environment: Environment, partition: int, told: Told
 ) -> Iterable[bytes]:
     topic = environment.topic(BALANCE_CHANGES)
-    ends = Ends(cluster)
-    try:
-        low, end = ends.bounds(topic, partition)
-    finally:
-        ends.close()
+    low, end = bounds_of(cluster, topic, partition)
     for count, message in enumerate(PartitionLog(cluster, topic, partition, low, end), 1):
         if count % TELL_EVERY == 0:
             told(partition, count, max(end - low, count))
