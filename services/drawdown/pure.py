@@ -550,8 +550,7 @@ class Ledger:
 
     def margins(self, customer: str, dimension: str) -> dict[str, Margin]:
         """What each value of a dimension earned and cost: a task's model calls and its outcome."""
-        found = [decode_entry(value) for value in self._journal]
-        return margins([entry for entry in found if entry.subject == customer], dimension)
+        return margins([decode_entry(value) for value in self._entries(customer)], dimension)
 
     def balance(self, customer: str, asset: str = "USD") -> str:
         """Unspent grants less credit used and overdrawn."""
@@ -597,7 +596,7 @@ class Ledger:
     def _statement(self, customer: str, period: Period, by: tuple[str, ...]) -> Statement:
         book = self._books.at(period.ends_ms - 1)
         assert book is not None, "one is in effect from the beginning"
-        values = [value for value in self._journal if decode_entry(value).subject == customer]
+        values = self._entries(customer)
         return statement_of(customer, lambda: values, period, book.reporting, by)
 
     # what the ledger reads
