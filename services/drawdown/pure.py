@@ -139,7 +139,7 @@ import msgspec
 from pydantic import TypeAdapter, ValidationError
 
 from drawdown.events.base import EPOCH, Timestamp, at_text, milliseconds, moment
-from drawdown.events.calendar import ZoneError, month_bounds, zone_named
+from drawdown.events.calendar import ZoneError, bounds_asked, zone_named
 from drawdown.events.codec import (
     RecordError,
     decode_command,
@@ -666,15 +666,8 @@ class _Used:
 
 def _period(month: str | None, start: Time | None, end: Time | None, zone: str) -> Period:
     """The period that is meant. Raises ValueError."""
-    if month is not None and start is None and end is None:
-        starts_ms, ends_ms = month_bounds(month, zone)
-    elif month is None and start is not None and end is not None:
-        starts_ms, ends_ms = _ms(start), _ms(end)
-    else:
-        raise ValueError("give a month, or start and end")
-    if ends_ms <= starts_ms:
-        raise ValueError("end: is not after start")
-    return Period(starts_ms, ends_ms, zone, zone_named(zone))
+    starts_ms, ends_ms = (None if at is None else _ms(at) for at in (start, end))
+    return Period(*bounds_asked(month, starts_ms, ends_ms, zone), zone, zone_named(zone))
 
 
 def _stated(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,6 @@ import csv
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
 import typer
@@ -28,8 +27,8 @@ from drawdown.cli.render import (
 )
 from drawdown.cli.replay import Bar, expected
 from drawdown.cli.wallet import margin
-from drawdown.events.base import EPOCH, MILLISECOND, moment, timestamp_text
-from drawdown.events.calendar import ZoneError, month_bounds, zone_named
+from drawdown.events.base import milliseconds, moment, timestamp_text
+from drawdown.events.calendar import PeriodError, bounds_asked, zone_named
 from drawdown.events.codec import decode_decision
 from drawdown.events.numbers import amount_of, amount_text
 from drawdown.events.statements import AssetStatement, Line, RevenueSums, Statement
@@ -40,6 +39,8 @@ app = typer.Typer(rich_markup_mode=None)
 
 PLACES_MIN: Final = 2
 """Behind the point, in columns of amounts: cents."""
+OPTIONS: Final = {"month": "--month", "end": "--to", "zone": "--zone"}
+"""What each part of a period is given by."""
 MONEY: Final = (
     "paid_in",
     "recognized",
@@ -133,25 +134,18 @@ def statement(
 
 
 def _period(month: str | None, from_: str | None, to: str | None, zone: str) -> Period:
-    try:
-        tz = zone_named(zone)
-    except ZoneError as error:
-        raise CommandError(f"--zone: {error}", USAGE) from None
-    if from_ is None and to is None:
-        text = month or datetime.now(UTC).astimezone(tz).strftime("%Y-%m")
-        try:
-            return Period(*month_bounds(text, zone), zone, tz)
-        except ValueError as error:
-            raise CommandError(f"--month: {error}", USAGE) from None
-    if month is not None or from_ is None or to is None:
+    if (from_ is None) != (to is None) or (month is not None and from_ is not None):
         raise CommandError("--from: give --from and --to, or --month alone", USAGE)
     starts_ms, ends_ms = (
-        (given.time(option, text) - EPOCH) // MILLISECOND
+        None if text is None else milliseconds(given.time(option, text))
         for option, text in (("--from", from_), ("--to", to))
     )
-    if ends_ms <= starts_ms:
-        raise CommandError("--to: is not after --from", USAGE)
-    return Period(starts_ms, ends_ms, zone, tz)
+    now_ms = time.time_ns() // 1_000_000
+    try:
+        bounds = bounds_asked(month, starts_ms, ends_ms, zone, now_ms)
+    except PeriodError as error:
+        raise CommandError(f"{OPTIONS[error.field]}: {error.said}", USAGE) from None
+    return Period(*bounds, zone, zone_named(zone))
 
 
 def _issue(
