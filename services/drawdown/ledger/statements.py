@@ -22,7 +22,7 @@ from drawdown.events.codec import canonical, decode_entry
 from drawdown.events.entries import TYPE_PREFIX
 from drawdown.events.numbers import amount_of, amount_text
 from drawdown.events.structs import replaced, struct_of
-from drawdown.ledger.customer import CustomerRows
+from drawdown.ledger.folded import CustomerRows
 from drawdown.ledger.journal import Entry, Sealed, unseal
 from drawdown.ledger.slices import BrokenInvariantError, deferred_revenue
 from drawdown.ledger.values import GENESIS, Account, Wallet

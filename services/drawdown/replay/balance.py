@@ -9,8 +9,8 @@ from confluent_kafka import Message
 from drawdown.events.base import Value
 from drawdown.events.catalogue import BALANCE_CHANGES, Environment
 from drawdown.events.codec import RecordError
-from drawdown.ledger.customer import CustomerRows
 from drawdown.ledger.evolve import BrokenInvariantError
+from drawdown.ledger.folded import CustomerRows
 from drawdown.ledger.journal import unseal
 from drawdown.ledger.values import Hold, Wallet
 from drawdown.replay.rebuild import unreadable
