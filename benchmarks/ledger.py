@@ -24,6 +24,8 @@ import json
 import statistics
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -32,12 +34,13 @@ from drawdown.demo import traffic
 from drawdown.events.base import EPOCH, timestamp_text
 from drawdown.events.codec import decode_command, decode_usage, encode
 from drawdown.events.pricebook import PriceBook
+from drawdown.events.usage import UsageEvent
 from drawdown.ledger.book import Books
 from drawdown.ledger.decide import decide_command
 from drawdown.ledger.evolve import Row, evolve, evolve_wallet
 from drawdown.ledger.identity import command_key, usage_key
 from drawdown.ledger.journal import Origin
-from drawdown.ledger.outcome import Moment
+from drawdown.ledger.outcome import Decided, Moment
 from drawdown.ledger.rows import row_bytes
 from drawdown.ledger.usage import decide_usage
 from drawdown.ledger.values import Wallet
@@ -72,16 +75,11 @@ def main(arguments: list[str]) -> int:
     _, book = records_of(traffic.book("bench"), EPOCH, EPOCH)
     books = Books().with_book(book)
     values = [
-        encode(
-            {
-                "specversion": "1.0",
-                "id": request.id,
-                "source": "bench",
-                "type": traffic.EVENT_TYPE,
-                "subject": request.customer,
-                "time": timestamp_text(TIME),
-                "data": {"input": request.input, "output": request.output, **request.dimensions},
-            }
+        _event(
+            request.id,
+            request.customer,
+            {"input": request.input, "output": request.output, **request.dimensions},
+            traffic.EVENT_TYPE,
         )
         for request in traffic.requests(20)
     ]
@@ -130,33 +128,15 @@ def graduated_round(events: int = 5000, customers: int = 50) -> float:
     """Debits per second by five graduated tiers."""
     books, memory, now = _graduated_book(), Memory(), Moment(NOW_MS)
     decoded = [
-        decode_usage(
-            encode(
-                {
-                    "specversion": "1.0",
-                    "id": f"e{number}",
-                    "source": "bench",
-                    "type": "m",
-                    "subject": f"c{number % customers}",
-                    "time": timestamp_text(TIME),
-                    "data": {"n": 1 + number % 97},
-                }
-            )
-        )
+        decode_usage(_event(f"e{number}", f"c{number % customers}", {"n": 1 + number % 97}))
         for number in range(events)
     ]
-    gc.collect()
-    gc.disable()
-    began = time.perf_counter()
-    for offset, event in enumerate(decoded):
-        key = usage_key(event)
-        decided = decide_usage(memory, event, key, Origin("usage-events", 0, offset), books, now)
-        for sealed in decided.entries:
-            memory.rows.update(evolve(memory, sealed))
-        memory.ids[key] = decided.identity
-    took = time.perf_counter() - began
-    gc.enable()
-    return events / took
+    with _without_collections():
+        began = time.perf_counter()
+        for offset, event in enumerate(decoded):
+            for sealed in _decided(memory, event, offset, books, now).entries:
+                memory.rows.update(evolve(memory, sealed))
+        return events / (time.perf_counter() - began)
 
 
 def tokens_round(grants: int, events: int = 20_000, customers: int = 200) -> float:
@@ -176,40 +156,25 @@ def tokens_round(grants: int, events: int = 20_000, customers: int = 200) -> flo
             _grant(memory, books, now, f"c{number}", f"g{grant}", priority=grant)
     decoded = [
         decode_usage(
-            encode(
+            _event(
+                f"e{number}",
+                f"c{number % customers}",
                 {
-                    "specversion": "1.0",
-                    "id": f"e{number}",
-                    "source": "bench",
-                    "type": "m",
-                    "subject": f"c{number % customers}",
-                    "time": timestamp_text(TIME),
-                    "data": {
-                        "model": "gpt-5",
-                        "feature": "chat",
-                        "input": 500 + number % 997,
-                        "cached_input": 1500,
-                        "output": 100 + number % 89,
-                    },
-                }
+                    "model": "gpt-5",
+                    "feature": "chat",
+                    "input": 500 + number % 997,
+                    "cached_input": 1500,
+                    "output": 100 + number % 89,
+                },
             )
         )
         for number in range(events)
     ]
-    gc.collect()
-    gc.disable()
-    began = time.perf_counter()
-    for offset, event in enumerate(decoded):
-        key = usage_key(event)
-        decided = decide_usage(memory, event, key, Origin("usage-events", 0, offset), books, now)
-        (sealed,) = decided.entries
-        wallet = evolve_wallet(decided.wallet, sealed)
-        memory.rows[event.subject] = wallet
-        memory.ids[key] = decided.identity
-        row_bytes(wallet)
-    took = time.perf_counter() - began
-    gc.enable()
-    return events / took
+    with _without_collections():
+        began = time.perf_counter()
+        for offset, event in enumerate(decoded):
+            _debit(memory, event, offset, books, now)
+        return events / (time.perf_counter() - began)
 
 
 WARM = 2
@@ -291,20 +256,51 @@ def one_round(books: Books, values: list[bytes]) -> float:
     for customer in traffic.CUSTOMERS:
         for number, category in enumerate(("included", "paid")):
             _grant(memory, books, now, customer, f"g{number}", category=category)
+    with _without_collections():
+        began = time.perf_counter()
+        for offset, value in enumerate(values):
+            _debit(memory, decode_usage(value), offset, books, now)
+        return (time.perf_counter() - began) / len(values) * 1e6
+
+
+def _event(id_: str, customer: str, data: dict[str, Any], type_: str = "m") -> bytes:
+    """A usage event as it stands on its topic."""
+    return encode(
+        {
+            "specversion": "1.0",
+            "id": id_,
+            "source": "bench",
+            "type": type_,
+            "subject": customer,
+            "time": timestamp_text(TIME),
+            "data": data,
+        }
+    )
+
+
+def _decided(memory: Memory, event: UsageEvent, offset: int, books: Books, now: Moment) -> Decided:
+    key = usage_key(event)
+    decided = decide_usage(memory, event, key, Origin("usage-events", 0, offset), books, now)
+    memory.ids[key] = decided.identity
+    return decided
+
+
+def _debit(memory: Memory, event: UsageEvent, offset: int, books: Books, now: Moment) -> None:
+    """Decide, evolve the wallet, encode its row."""
+    decided = _decided(memory, event, offset, books, now)
+    wallet = decided.wallet
+    for sealed in decided.entries:
+        wallet = evolve_wallet(wallet, sealed)
+    memory.rows[event.subject] = wallet
+    row_bytes(wallet)
+
+
+@contextmanager
+def _without_collections() -> Iterator[None]:
+    """What is measured is not interrupted by the collector of garbage."""
     gc.collect()
     gc.disable()
-    began = time.perf_counter()
-    for offset, value in enumerate(values):
-        event = decode_usage(value)
-        key = usage_key(event)
-        origin = Origin("usage-events", 0, offset)
-        decided = decide_usage(memory, event, key, origin, books, now)
-        wallet = decided.wallet
-        for sealed in decided.entries:
-            wallet = evolve_wallet(wallet, sealed)
-        memory.rows[event.subject] = wallet
-        memory.ids[key] = decided.identity
-        row_bytes(wallet)
-    took = time.perf_counter() - began
-    gc.enable()
-    return took / len(values) * 1e6
+    try:
+        yield
+    finally:
+        gc.enable()

@@ -139,7 +139,7 @@ import msgspec
 from pydantic import TypeAdapter, ValidationError
 
 from drawdown.events.base import EPOCH, Timestamp, at_text, milliseconds, moment
-from drawdown.events.calendar import ZoneError, month_bounds, zone_named
+from drawdown.events.calendar import ZoneError, bounds_asked, zone_named
 from drawdown.events.codec import (
     RecordError,
     decode_command,
@@ -550,8 +550,7 @@ class Ledger:
 
     def margins(self, customer: str, dimension: str) -> dict[str, Margin]:
         """What each value of a dimension earned and cost: a task's model calls and its outcome."""
-        found = [decode_entry(value) for value in self._journal]
-        return margins([entry for entry in found if entry.subject == customer], dimension)
+        return margins([decode_entry(value) for value in self._entries(customer)], dimension)
 
     def balance(self, customer: str, asset: str = "USD") -> str:
         """Unspent grants less credit used and overdrawn."""
@@ -597,7 +596,7 @@ class Ledger:
     def _statement(self, customer: str, period: Period, by: tuple[str, ...]) -> Statement:
         book = self._books.at(period.ends_ms - 1)
         assert book is not None, "one is in effect from the beginning"
-        values = [value for value in self._journal if decode_entry(value).subject == customer]
+        values = self._entries(customer)
         return statement_of(customer, lambda: values, period, book.reporting, by)
 
     # what the ledger reads
@@ -667,15 +666,8 @@ class _Used:
 
 def _period(month: str | None, start: Time | None, end: Time | None, zone: str) -> Period:
     """The period that is meant. Raises ValueError."""
-    if month is not None and start is None and end is None:
-        starts_ms, ends_ms = month_bounds(month, zone)
-    elif month is None and start is not None and end is not None:
-        starts_ms, ends_ms = _ms(start), _ms(end)
-    else:
-        raise ValueError("give a month, or start and end")
-    if ends_ms <= starts_ms:
-        raise ValueError("end: is not after start")
-    return Period(starts_ms, ends_ms, zone, zone_named(zone))
+    starts_ms, ends_ms = (None if at is None else _ms(at) for at in (start, end))
+    return Period(*bounds_asked(month, starts_ms, ends_ms, zone), zone, zone_named(zone))
 
 
 def _stated(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,32 +13,9 @@ import sys
 from tests.faults.judge.reading import Read, read_topic
 
 from drawdown.events.base import KEY_SEPARATOR
-from drawdown.ledger.evolve import evolve
+from drawdown.ledger.folded import FoldedRows
 from drawdown.ledger.journal import unseal
-from drawdown.ledger.rows import Row, row_bytes
-
-
-class Rows:
-    """Rows in a dict, as `evolve` reads them."""
-
-    def __init__(self) -> None:
-        self.rows: dict[str, Row] = {}
-
-    def row(self, key: str) -> Row | None:
-        return self.rows.get(key)
-
-    def identity(self, key: bytes) -> bytes | None:
-        return None
-
-    def fold(self, value: bytes) -> dict[str, Row | None]:
-        """What an entry changes; it is changed."""
-        changed = dict(evolve(self, unseal(value)))
-        for key, row in changed.items():
-            if row is None:
-                self.rows.pop(key, None)
-            else:
-                self.rows[key] = row
-        return changed
+from drawdown.ledger.rows import row_bytes
 
 
 def rebuilt(journal: list[Read], published: list[Read]) -> tuple[int, list[str]]:
@@ -53,9 +30,9 @@ def rebuilt(journal: list[Read], published: list[Read]) -> tuple[int, list[str]]
         last[key] = record.value
         if KEY_SEPARATOR not in key:
             wallets[key, json.loads(record.value)["sequence"]] = record.value
-    rows, points, wrongs = Rows(), 0, []
+    rows, points, wrongs = FoldedRows(), 0, []
     for record in journal:
-        for key, row in rows.fold(record.value or b"").items():
+        for key, row in rows.fold(unseal(record.value or b"")).items():
             if row is None or KEY_SEPARATOR in key:
                 continue
             made = row_bytes(row)

@@ -7,24 +7,18 @@ from typing import Annotated, Any, Final
 import typer
 
 from drawdown.cli import given
+from drawdown.cli.commands import Id, Reason, decided, show_booked
 from drawdown.cli.context import Context
-from drawdown.cli.doors import in_path
 from drawdown.cli.explain import wanted_entry
 from drawdown.cli.given import Customer, GatewayUrl, QueryUrl
 from drawdown.cli.history import find
-from drawdown.cli.money import decided_by, named, show_booked
 from drawdown.cli.outcome import DENIED, USAGE, CommandError
 from drawdown.cli.render import Json, show, show_raw
-from drawdown.events.base import timestamp_text
-from drawdown.events.codec import decode_any, decode_decision, encode
+from drawdown.events.codec import decode_any, decode_decision
 
 app = typer.Typer(rich_markup_mode=None)
 
 STATES: Final = ("active", "suspended", "closed")
-Reason = Annotated[str | None, typer.Option(help="Is kept in the entry.")]
-Id = Annotated[
-    str | None, typer.Option("--id", help="Names the command; the same again does nothing more.")
-]
 
 
 @app.command(
@@ -101,9 +95,8 @@ def adjust(
     content: dict[str, Any] = {
         "asset": given.name("--asset", asset),
         "amount": sign + given.amount("AMOUNT", amount.removeprefix("-")),
+        "expires_at": given.time_text("--expires-at", expires_at),
     }
-    if expires_at is not None:
-        content["expires_at"] = timestamp_text(given.time("--expires-at", expires_at))
     said = "taken" if sign else "added"
     _send("adjust", "adjustments", said, customer, content, reason, command_id, gateway, as_json)
 
@@ -211,19 +204,9 @@ def _send(
     as_json: bool,
 ) -> None:
     """Send the command, and say what came of it."""
-    given.customer_id(customer)
-    id_ = named(kind, command_id)
-    body = {"id": id_, **content}
-    if reason is not None:
-        body["reason"] = given.free_text("--reason", reason)
-    path = f"/v1/customers/{in_path(customer)}/{door_name}"
-    with Context().gateway(gateway) as door:
-        if door_name == "state":
-            answer = decided_by(lambda: door.put(path, body), id_)
-        else:
-            answer = decided_by(
-                lambda: door.post_bytes(path, encode(body), "application/json"), id_
-            )
+    answer = decided(
+        kind, customer, door_name, content, reason, command_id, gateway, put=kind == "state"
+    )
     decision = decode_decision(answer)
     if as_json:
         show_raw(answer)

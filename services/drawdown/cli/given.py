@@ -11,7 +11,7 @@ from typing import Annotated, Final
 import typer
 
 from drawdown.cli.outcome import USAGE, CommandError
-from drawdown.events.base import NAME
+from drawdown.events.base import NAME, timestamp_text
 from drawdown.events.numbers import (
     AMOUNT_POSITIVE_PATTERN,
     INTEGER_DIGITS_MAX,
@@ -132,6 +132,11 @@ def time(field: str, text: str) -> datetime:
             f"{field}: {text!r} is no time with its offset, such as 2026-10-01T00:00:00Z", USAGE
         )
     return found
+
+
+def time_text(field: str, text: str | None) -> str | None:
+    """An instant as canonical text; None where none is given."""
+    return None if text is None else timestamp_text(time(field, text))
 
 
 def pair(field: str, text: str) -> tuple[str, str]:

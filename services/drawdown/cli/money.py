@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Callable
 from shlex import quote
 from typing import Annotated, Any, Final, get_args
 
 import typer
 
 from drawdown.cli import given
-from drawdown.cli.context import Context
-from drawdown.cli.doors import in_path
+from drawdown.cli.commands import decided, show_booked
 from drawdown.cli.given import Customer, GatewayUrl
-from drawdown.cli.outcome import UNREACHABLE, USAGE, CommandError
+from drawdown.cli.outcome import USAGE, CommandError
 from drawdown.cli.render import Json, Quiet, show, show_raw, tell
-from drawdown.events.base import timestamp_text
-from drawdown.events.codec import decode_decision, encode
+from drawdown.events.codec import decode_decision
 from drawdown.events.commands import DrawdownPolicy
-from drawdown.events.decisions import Decision
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -99,34 +94,25 @@ def grant(
 
     Waits until it is booked. What the wallet owes is paid first.
     """
-    given.customer_id(customer)
     if category not in CATEGORIES:
         raise CommandError(f"--category: {category!r} is none of {', '.join(CATEGORIES)}", USAGE)
-    id_ = named("grant", command_id)
     content: dict[str, Any] = {
-        "id": id_,
         "asset": given.name("--asset", asset),
         "amount": given.amount("AMOUNT", amount),
         "category": category,
         "priority": priority,
         "cost_basis": None if cost_basis is None else given.price("--cost-basis", cost_basis),
-        "effective_at": _time("--effective-at", effective_at),
-        "expires_at": _time("--expires-at", expires_at),
-        "reason": given.free_text("--reason", reason),
+        "effective_at": given.time_text("--effective-at", effective_at),
+        "expires_at": given.time_text("--expires-at", expires_at),
+        "recurrence": _recurrence(every, cycles, anchor, zone, accumulate, rollover),
     }
-    content = {field: value for field, value in content.items() if value is not None}
     scope = {
         "meters": [given.name("--meter", text) for text in meter or ()],
         "dimensions": given.lists("--dimension", dimension),
     }
     if any(scope.values()):
         content["scope"] = scope
-    recurrence = _recurrence(every, cycles, anchor, zone, accumulate, rollover)
-    if recurrence is not None:
-        content["recurrence"] = recurrence
-    path = f"/v1/customers/{in_path(customer)}/grants"
-    with Context().gateway(gateway) as door:
-        answer = decided_by(lambda: door.post_bytes(path, encode(content), "application/json"), id_)
+    answer = decided("grant", customer, "grants", content, reason, command_id, gateway)
     if as_json:
         show_raw(answer)
         return
@@ -187,7 +173,6 @@ def terms(
 
     A crossing of a threshold from above is told once, on the topic low-balance.
     """
-    given.customer_id(customer)
     limits = {
         asset: given.amount(f"--credit-limit {asset}", text)
         for asset, text in given.pairs("--credit-limit", credit_limit).items()
@@ -205,19 +190,14 @@ def terms(
             " --drawdown orb or --plan pro",
             USAGE,
         )
-    id_ = named("terms", command_id)
-    content: dict[str, Any] = {"id": id_, "credit_limits": limits, "thresholds": thresholds}
-    if in_outage is not None:
-        content["outage"] = in_outage
-    if drawdown is not None:
-        content["drawdown"] = drawdown
-    if plan is not None:
-        content["plan"] = given.name("--plan", plan)
-    if reason is not None:
-        content["reason"] = given.free_text("--reason", reason)
-    path = f"/v1/customers/{in_path(customer)}/terms"
-    with Context().gateway(gateway) as door:
-        answer = decided_by(lambda: door.put(path, content), id_)
+    content = {
+        "credit_limits": limits,
+        "thresholds": thresholds,
+        "outage": in_outage,
+        "drawdown": drawdown,
+        "plan": None if plan is None else given.name("--plan", plan),
+    }
+    answer = decided("terms", customer, "terms", content, reason, command_id, gateway, put=True)
     if as_json:
         show_raw(answer)
         return
@@ -263,7 +243,7 @@ def _recurrence(
         "every": period,
         "count": int(count) if dash else None,
         "cycles": cycles,
-        "anchor": _time("--anchor", anchor),
+        "anchor": given.time_text("--anchor", anchor),
         "zone": zone,
         "mode": "accumulate" if accumulate else None,
     }
@@ -301,33 +281,3 @@ def _thresholds(asset: str, texts: list[str]) -> list[str]:
     if len(texts) > THRESHOLDS_MAX:
         raise CommandError(f"--threshold: at most {THRESHOLDS_MAX} of {asset}", USAGE)
     return [given.amount(f"--threshold {asset}", text) for text in texts]
-
-
-def named(kind: str, given_id: str | None) -> str:
-    """The id that was given, or a new one."""
-    if given_id is None:
-        return f"{kind}-{secrets.token_hex(8)}"
-    return given.identifier("--id", given_id)
-
-
-def _time(option: str, text: str | None) -> str | None:
-    return None if text is None else timestamp_text(given.time(option, text))
-
-
-def decided_by(ask: Callable[[], bytes], id_: str) -> bytes:
-    """The decision. Where none was had in time, says how to ask again without doing it twice."""
-    try:
-        return ask()
-    except CommandError as error:
-        if error.code == UNREACHABLE:
-            raise CommandError(
-                f"{error.line} (it may have been booked: repeat it with --id {id_})", error.code
-            ) from None
-        raise
-
-
-def show_booked(decision: Decision) -> None:
-    """Where the wallet stands after it."""
-    if decision.balance is not None:
-        show(f"balance  {decision.balance} {decision.asset}")
-    show(f"entry    {decision.sequence}")

@@ -11,15 +11,15 @@ from typing import Annotated, Any, Final
 import typer
 
 from drawdown.cli import given
+from drawdown.cli.commands import sent
 from drawdown.cli.context import Context
 from drawdown.cli.doors import Door, ProblemError, in_path
 from drawdown.cli.given import GatewayUrl
-from drawdown.cli.money import decided_by
 from drawdown.cli.outcome import FAILED, USAGE, CommandError
 from drawdown.cli.render import Json, Quiet, counted, show, show_json, show_table, tell
 from drawdown.cli.replay import Bar, expected
 from drawdown.events.base import milliseconds
-from drawdown.events.codec import decode_decision, encode
+from drawdown.events.codec import decode_decision
 from drawdown.events.numbers import amount_of, amount_text
 from drawdown.events.reasons import Reason
 from drawdown.replay.rerating import Candidate, Wanted, candidates, decided
@@ -171,14 +171,9 @@ def _done(
 
 
 def _sent(door: Door, entry: Candidate, wanted: Wanted, reason: str) -> Priced:
-    content = entry.command(wanted.run, reason)
     path = f"/v1/customers/{in_path(entry.customer)}/reratings"
     try:
-        answer = decode_decision(
-            decided_by(
-                lambda: door.post_bytes(path, encode(content), "application/json"), content["id"]
-            )
-        )
+        answer = decode_decision(sent(door, path, entry.command(wanted.run, reason)))
     except ProblemError as error:
         code = str(error.problem.get("code", ""))
         if code not in REFUSALS:

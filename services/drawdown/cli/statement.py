@@ -6,17 +6,14 @@ import csv
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
 import typer
 
 from drawdown.cli import given
+from drawdown.cli.commands import Id, Reason, decided
 from drawdown.cli.context import Context
-from drawdown.cli.corrections import Id, Reason
-from drawdown.cli.doors import in_path
 from drawdown.cli.given import GatewayUrl
-from drawdown.cli.money import decided_by, named
 from drawdown.cli.outcome import FAILED, USAGE, CommandError
 from drawdown.cli.render import (
     Json,
@@ -30,9 +27,9 @@ from drawdown.cli.render import (
 )
 from drawdown.cli.replay import Bar, expected
 from drawdown.cli.wallet import margin
-from drawdown.events.base import EPOCH, MILLISECOND, moment, timestamp_text
-from drawdown.events.calendar import ZoneError, month_bounds, zone_named
-from drawdown.events.codec import decode_decision, encode
+from drawdown.events.base import milliseconds, moment, timestamp_text
+from drawdown.events.calendar import PeriodError, bounds_asked, zone_named
+from drawdown.events.codec import decode_decision
 from drawdown.events.numbers import amount_of, amount_text
 from drawdown.events.statements import AssetStatement, Line, RevenueSums, Statement
 from drawdown.ledger.statements import BY_DEFAULT, KINDS, Period, sums_of
@@ -42,6 +39,8 @@ app = typer.Typer(rich_markup_mode=None)
 
 PLACES_MIN: Final = 2
 """Behind the point, in columns of amounts: cents."""
+OPTIONS: Final = {"month": "--month", "end": "--to", "zone": "--zone"}
+"""What each part of a period is given by."""
 MONEY: Final = (
     "paid_in",
     "recognized",
@@ -123,7 +122,7 @@ def statement(
             f"CUSTOMER: {customer!r} has no entry: `drawdown customers` lists those there are"
         )
     if issue:
-        _issue(context, made, reason, command_id, gateway, as_json=as_json)
+        _issue(made, reason, command_id, gateway, as_json=as_json)
         return
     if as_json:
         show_json({"statement": made, "sums": sums_of(made)})
@@ -135,29 +134,21 @@ def statement(
 
 
 def _period(month: str | None, from_: str | None, to: str | None, zone: str) -> Period:
-    try:
-        tz = zone_named(zone)
-    except ZoneError as error:
-        raise CommandError(f"--zone: {error}", USAGE) from None
-    if from_ is None and to is None:
-        text = month or datetime.now(UTC).astimezone(tz).strftime("%Y-%m")
-        try:
-            return Period(*month_bounds(text, zone), zone, tz)
-        except ValueError as error:
-            raise CommandError(f"--month: {error}", USAGE) from None
-    if month is not None or from_ is None or to is None:
+    if (from_ is None) != (to is None) or (month is not None and from_ is not None):
         raise CommandError("--from: give --from and --to, or --month alone", USAGE)
     starts_ms, ends_ms = (
-        (given.time(option, text) - EPOCH) // MILLISECOND
+        None if text is None else milliseconds(given.time(option, text))
         for option, text in (("--from", from_), ("--to", to))
     )
-    if ends_ms <= starts_ms:
-        raise CommandError("--to: is not after --from", USAGE)
-    return Period(starts_ms, ends_ms, zone, tz)
+    now_ms = time.time_ns() // 1_000_000
+    try:
+        bounds = bounds_asked(month, starts_ms, ends_ms, zone, now_ms)
+    except PeriodError as error:
+        raise CommandError(f"{OPTIONS[error.field]}: {error.said}", USAGE) from None
+    return Period(*bounds, zone, zone_named(zone))
 
 
 def _issue(
-    context: Context,
     made: Statement,
     reason: str | None,
     command_id: str | None,
@@ -170,13 +161,15 @@ def _issue(
         raise CommandError(
             f"--issue: the period is not over before {timestamp_text(made.ends_at)}", USAGE
         )
-    id_ = named("statement", command_id)
-    body: dict[str, Any] = {"id": id_, "statement": sums_of(made)}
-    if reason is not None:
-        body["reason"] = given.free_text("--reason", reason)
-    path = f"/v1/customers/{in_path(made.customer)}/statements"
-    with context.gateway(gateway) as door:
-        answer = decided_by(lambda: door.post_bytes(path, encode(body), "application/json"), id_)
+    answer = decided(
+        "statement",
+        made.customer,
+        "statements",
+        {"statement": sums_of(made)},
+        reason,
+        command_id,
+        gateway,
+    )
     decision = decode_decision(answer)
     if as_json:
         show_json({"decision": decision, "statement": made})

@@ -8,16 +8,15 @@ from typing import Annotated, Any, Final
 import typer
 
 from drawdown.cli import given
+from drawdown.cli.commands import Id, Reason, decided
 from drawdown.cli.context import Context
 from drawdown.cli.doors import in_path
 from drawdown.cli.given import Customer, GatewayUrl, QueryUrl
-from drawdown.cli.money import decided_by, named
 from drawdown.cli.outcome import DENIED, USAGE, CommandError
 from drawdown.cli.render import Json, short_time, show, show_json, show_raw, show_table, tell
 from drawdown.cli.said import subscription_about
 from drawdown.cli.wallet import pages
-from drawdown.events.base import timestamp_text
-from drawdown.events.codec import decode_any, encode
+from drawdown.events.codec import decode_any
 
 app = typer.Typer(rich_markup_mode=None)
 subscription = typer.Typer(
@@ -30,10 +29,6 @@ subscription = typer.Typer(
 app.add_typer(subscription)
 
 WHEN: Final = ("now", "cycle_end")
-Reason = Annotated[str | None, typer.Option(help="Is kept in the entry.")]
-Id = Annotated[
-    str | None, typer.Option("--id", help="Names the command; the same again does nothing more.")
-]
 SubscriptionId = Annotated[
     str, typer.Argument(metavar="SUBSCRIPTION", help="Its id; `drawdown subscription show` has it.")
 ]
@@ -74,8 +69,8 @@ def subscribe(
         if subscription_id is None
         else given.identifier("--subscription", subscription_id),
         "seats": seats,
-        "start_at": _time("--start-at", start_at),
-        "anchor": _time("--anchor", anchor),
+        "start_at": given.time_text("--start-at", start_at),
+        "anchor": given.time_text("--anchor", anchor),
     }
     _send("subscribe", customer, "", content, reason, command_id, gateway, as_json)
 
@@ -223,10 +218,6 @@ def _when(text: str) -> str:
     return text
 
 
-def _time(option: str, text: str | None) -> str | None:
-    return None if text is None else timestamp_text(given.time(option, text))
-
-
 def _send(
     kind: str,
     customer: str,
@@ -238,16 +229,10 @@ def _send(
     as_json: bool,
 ) -> None:
     """Send the command, and say how the subscription is then."""
-    given.customer_id(customer)
-    id_ = named(kind, command_id)
-    body = {"id": id_, **{name: value for name, value in content.items() if value is not None}}
-    if reason is not None:
-        body["reason"] = given.free_text("--reason", reason)
-    path = f"/v1/customers/{in_path(customer)}/subscriptions"
+    door_name = "subscriptions"
     if subscription_id:
-        path += f"/{in_path(given.identifier('SUBSCRIPTION', subscription_id))}/{kind}"
-    with Context().gateway(gateway) as door:
-        answer = decided_by(lambda: door.post_bytes(path, encode(body), "application/json"), id_)
+        door_name += f"/{in_path(given.identifier('SUBSCRIPTION', subscription_id))}/{kind}"
+    answer = decided(kind, customer, door_name, content, reason, command_id, gateway)
     if as_json:
         show_raw(answer)
     decision = decode_any(answer)

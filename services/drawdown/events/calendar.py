@@ -24,6 +24,15 @@ class ZoneError(ValueError):
     """No such zone."""
 
 
+class PeriodError(ValueError):
+    """No period: `said` is what is wrong with `field`, which is month, end or zone."""
+
+    def __init__(self, field: str, said: object) -> None:
+        super().__init__(f"{field}: {said}")
+        self.field = field
+        self.said = str(said)
+
+
 def zone_named(name: str) -> ZoneInfo:
     """A zone of the tz database. Raises ZoneError."""
     try:
@@ -49,6 +58,33 @@ def month_bounds(text: str, zone: str) -> tuple[int, int]:
         raise ValueError(f"{text!r} is no month such as 2026-10")
     first = datetime(int(text[:4]), int(text[5:]), 1, tzinfo=zone_named(zone))
     return period_of(_ms(first), "month", zone)
+
+
+def bounds_asked(
+    month: str | None,
+    starts_ms: int | None,
+    ends_ms: int | None,
+    zone: str,
+    now_ms: int | None = None,
+) -> tuple[int, int]:
+    """The first millisecond of what is asked for, and of what comes behind it: a calendar month by
+    the clock of a zone, or what lies between two instants; of neither, the month under way at
+    `now_ms`, if that is given. Raises PeriodError."""
+    try:
+        zone_named(zone)
+        if month is None and starts_ms is None and ends_ms is None and now_ms is not None:
+            return period_of(now_ms, "month", zone)
+        if month is not None and starts_ms is None and ends_ms is None:
+            return month_bounds(month, zone)
+    except ZoneError as error:
+        raise PeriodError("zone", error) from None
+    except ValueError as error:
+        raise PeriodError("month", error) from None
+    if month is not None or starts_ms is None or ends_ms is None:
+        raise PeriodError("month", "give a month, or start and end")
+    if ends_ms <= starts_ms:
+        raise PeriodError("end", "is not after the start")
+    return starts_ms, ends_ms
 
 
 @lru_cache(maxsize=8192)

@@ -53,6 +53,11 @@ class NumberError(ValueError):
     """A number outside the bounds; the message says which bound and what to send instead."""
 
 
+def step_of(places: int) -> int:
+    """The smallest piece of an asset with so many places, 0 to 12, in pico-units."""
+    return int(10 ** (PLACES - places))
+
+
 def amount_text(amount: int) -> str:
     """Canonical decimal text of `amount` pico-units.
 

@@ -172,12 +172,7 @@ def create_app(cluster: Cluster, environment: Environment, instance: str) -> Fas
     @app.post(
         "/v1/holds/{hold:path}/capture",
         summary="Debit what a hold was made for",
-        openapi_extra=doors.command_body(doors.CAPTURE, doors.CAPTURE_EXAMPLE),
-        response_model=Decision,
-        responses={
-            200: answered("Debited, now or with `duplicate` before", doors.CAPTURED),
-            **problems(404, 409, 413, 415, 422, 429, 503),
-        },
+        **doors.command_door(doors.CAPTURE, doors.CAPTURE_EXAMPLE, "Debited", doors.CAPTURED),
     )
     async def capture(request: Request, hold: Hold, customer: OfCustomer = None) -> Response:
         """From the hold first; what was used above it by the customer's terms. Needs an id, in the
@@ -190,12 +185,7 @@ def create_app(cluster: Cluster, environment: Environment, instance: str) -> Fas
     @app.post(
         "/v1/holds/{hold:path}/release",
         summary="Give back what a hold still has",
-        openapi_extra=doors.command_body(doors.RELEASE, doors.RELEASE_EXAMPLE),
-        response_model=Decision,
-        responses={
-            200: answered("Released, now or with `duplicate` before", doors.RELEASED),
-            **problems(404, 409, 413, 415, 422, 429, 503),
-        },
+        **doors.command_door(doors.RELEASE, doors.RELEASE_EXAMPLE, "Released", doors.RELEASED),
     )
     async def release(request: Request, hold: Hold, customer: OfCustomer = None) -> Response:
         """To the very grants it came from. Released twice, it is `hold_closed`; repeated with its
@@ -207,12 +197,7 @@ def create_app(cluster: Cluster, environment: Environment, instance: str) -> Fas
     @app.post(
         "/v1/holds/{hold:path}/extend",
         summary="Let a hold live longer",
-        openapi_extra=doors.command_body(doors.EXTEND, doors.EXTEND_EXAMPLE),
-        response_model=Decision,
-        responses={
-            200: answered("Extended, now or with `duplicate` before", doors.EXTENDED),
-            **problems(404, 409, 413, 415, 422, 429, 503),
-        },
+        **doors.command_door(doors.EXTEND, doors.EXTEND_EXAMPLE, "Extended", doors.EXTENDED),
     )
     async def extend(request: Request, hold: Hold, customer: OfCustomer = None) -> Response:
         """To at most 24 hours from when it was made."""
@@ -222,14 +207,15 @@ def create_app(cluster: Cluster, environment: Environment, instance: str) -> Fas
 
     @app.post(
         "/v1/customers/{customer:path}/grants",
-        status_code=201,
         summary="Put value into a wallet",
-        openapi_extra=doors.command_body(doors.NEW_GRANT, doors.GRANT_EXAMPLE),
-        response_model=Decision,
-        responses={
-            201: answered("Granted, now or with `duplicate` before", doors.GRANTED),
-            **problems(409, 413, 415, 422, 429, 503),
-        },
+        **doors.command_door(
+            doors.NEW_GRANT,
+            doors.GRANT_EXAMPLE,
+            "Granted",
+            doors.GRANTED,
+            status=201,
+            refused=(409, 413, 415, 422, 429, 503),
+        ),
     )
     async def grants(request: Request, customer: Customer) -> Response:
         """Needs an id, in the body or as `Idempotency-Key`: the same again grants nothing more."""

@@ -6,13 +6,15 @@ events are CloudEvents in every content mode.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import deepcopy
 from typing import Any, Final
 
 from drawdown.events.commands import Authorize, Capture, Extend, Grant, Release, SetTerms
+from drawdown.events.decisions import Decision
 from drawdown.events.usage import UsageEvent
 from drawdown.gateway.intake import BATCH, EVENTS_MAX, PLAIN, STRUCTURED
-from drawdown.web.openapi import Schema, header, reference, schemas_of
+from drawdown.web.openapi import Schema, answered, header, problems, reference, schemas_of
 
 AUTHORIZATION: Final = "Authorization"
 NEW_GRANT: Final = "NewGrant"
@@ -188,6 +190,9 @@ REQUEST_TIMEOUT: Final = header(
 )
 CONTENT_ENCODING: Final = header("Content-Encoding", "`gzip`, or nothing", "gzip")
 
+REFUSED: Final = (404, 409, 413, 415, 422, 429, 503)
+"""What a command may be refused with, that names a hold, a grant or a subscription."""
+
 _FILLED_IN: Final = ("id", "type", "time", "timesource", "deadline_at")
 """Of a command: by the door, where the caller does not."""
 _NOT_GIVEN: Final = ("type", "timesource")
@@ -300,4 +305,25 @@ def command_body(name: str, example: dict[str, Any]) -> dict[str, Any]:
             "required": True,
             "content": {PLAIN: {"schema": reference(name), "example": example}},
         },
+    }
+
+
+def command_door(
+    name: str,
+    example: dict[str, Any],
+    said: str,
+    decision: dict[str, Any],
+    *,
+    status: int = 200,
+    more: str = "",
+    refused: Sequence[int] = REFUSED,
+) -> dict[str, Any]:
+    """What a route says of a door for one command: the schema of its body by `name`, and the
+    decision that answers it; `said` is what was done, and `more` what else may have come of it."""
+    description = f"{said}, now or with `duplicate` before{more}"
+    return {
+        "status_code": status,
+        "openapi_extra": command_body(name, example),
+        "response_model": Decision,
+        "responses": {status: answered(description, decision), **problems(*refused)},
     }

@@ -16,13 +16,12 @@ from drawdown.events.commands import (
     ResumeSubscription,
     Subscribe,
 )
-from drawdown.events.decisions import Decision
 from drawdown.gateway import doors
 from drawdown.gateway.commands import command_in, decided, with_id
 from drawdown.gateway.exchange import Gateway
 from drawdown.gateway.wallets import Customer, done
 from drawdown.web.app import body_of, caller_of
-from drawdown.web.openapi import Schema, answered, problems, schemas_of
+from drawdown.web.openapi import Schema, schemas_of
 
 Subscription = Annotated[str, Path(min_length=1, max_length=SUBSCRIPTION_ID_MAX, pattern=PRINTABLE)]
 
@@ -64,15 +63,13 @@ def schemas() -> dict[str, Schema]:
     return {**found, **named}
 
 
-def _answered(said: str, command: str, id_: str, **state: Any) -> dict[str, Any]:
-    example = done(command, id_, subscription={**_STATE, **state})
-    return answered(f"{said}, now or with `duplicate` before", example)
+def _done(command: str, id_: str, **state: Any) -> dict[str, Any]:
+    return done(command, id_, subscription={**_STATE, **state})
 
 
 def add_subscription_doors(app: FastAPI, gateway: Gateway) -> None:
     """Add them."""
     app.state.schemas.update(schemas())
-    refused = problems(404, 409, 413, 415, 422, 429, 503)
     one = "/v1/customers/{customer:path}/subscriptions/{subscription:path}"
 
     async def act(
@@ -93,11 +90,10 @@ def add_subscription_doors(app: FastAPI, gateway: Gateway) -> None:
 
     @app.post(
         "/v1/customers/{customer:path}/subscriptions",
-        status_code=201,
         summary="Subscribe to a plan",
-        openapi_extra=doors.command_body(NEW, NEW_EXAMPLE),
-        response_model=Decision,
-        responses={201: _answered("Subscribed", "subscribe", "order-7"), **refused},
+        **doors.command_door(
+            NEW, NEW_EXAMPLE, "Subscribed", _done("subscribe", "order-7"), status=201
+        ),
     )
     async def subscribe(request: Request, customer: Customer) -> Response:
         """Needs an id, in the body or as `Idempotency-Key`: the same again subscribes to nothing
@@ -108,12 +104,12 @@ def add_subscription_doors(app: FastAPI, gateway: Gateway) -> None:
     @app.post(
         f"{one}/change",
         summary="Change a subscription's plan or seats",
-        openapi_extra=doors.command_body(CHANGE, CHANGE_EXAMPLE),
-        response_model=Decision,
-        responses={
-            200: _answered("Changed", "change_subscription", "seats-6", seats=6, change="change"),
-            **refused,
-        },
+        **doors.command_door(
+            CHANGE,
+            CHANGE_EXAMPLE,
+            "Changed",
+            _done("change_subscription", "seats-6", seats=6, change="change"),
+        ),
     )
     async def change(request: Request, customer: Customer, subscription: Subscription) -> Response:
         """Now, with what the plan declares of the cycle under way, or `when: cycle_end`."""
@@ -122,14 +118,12 @@ def add_subscription_doors(app: FastAPI, gateway: Gateway) -> None:
     @app.post(
         f"{one}/cancel",
         summary="End a subscription",
-        openapi_extra=doors.command_body(CANCEL, CANCEL_EXAMPLE),
-        response_model=Decision,
-        responses={
-            200: _answered(
-                "Canceled", "cancel_subscription", "cancel-1", canceled=True, change="cancel"
-            ),
-            **refused,
-        },
+        **doors.command_door(
+            CANCEL,
+            CANCEL_EXAMPLE,
+            "Canceled",
+            _done("cancel_subscription", "cancel-1", canceled=True, change="cancel"),
+        ),
     )
     async def cancel(request: Request, customer: Customer, subscription: Subscription) -> Response:
         """At the end of the cycle under way, or `when: now`."""
@@ -138,12 +132,12 @@ def add_subscription_doors(app: FastAPI, gateway: Gateway) -> None:
     @app.post(
         f"{one}/resume",
         summary="Let a subscription go on",
-        openapi_extra=doors.command_body(RESUME, RESUME_EXAMPLE),
-        response_model=Decision,
-        responses={
-            200: _answered("Resumed", "resume_subscription", "resume-1", change="resume"),
-            **refused,
-        },
+        **doors.command_door(
+            RESUME,
+            RESUME_EXAMPLE,
+            "Resumed",
+            _done("resume_subscription", "resume-1", change="resume"),
+        ),
     )
     async def resume(request: Request, customer: Customer, subscription: Subscription) -> Response:
         """One that was to end, or to change, with its cycle."""

@@ -22,12 +22,11 @@ from drawdown.events.commands import (
     SetState,
     Void,
 )
-from drawdown.events.decisions import Decision
 from drawdown.gateway import doors
 from drawdown.gateway.commands import command_in, decided, with_id
 from drawdown.gateway.exchange import Gateway
 from drawdown.web.app import body_of, caller_of
-from drawdown.web.openapi import Schema, answered, problems, schemas_of
+from drawdown.web.openapi import Schema, schemas_of
 from drawdown.web.problems import ProblemError
 
 Customer = Annotated[str, Path(min_length=1, max_length=128, pattern=PRINTABLE)]
@@ -136,7 +135,6 @@ def schemas() -> dict[str, Schema]:
 def add_wallet_doors(app: FastAPI, gateway: Gateway) -> None:
     """Add them."""
     app.state.schemas.update(schemas())
-    refused = problems(404, 409, 413, 415, 422, 429, 503)
 
     async def act(
         request: Request, customer: str, kind: str, why: str | None, scope: str = "admin"
@@ -150,15 +148,12 @@ def add_wallet_doors(app: FastAPI, gateway: Gateway) -> None:
     @app.post(
         "/v1/customers/{customer:path}/voids",
         summary="End a grant",
-        openapi_extra=doors.command_body(VOID, VOID_EXAMPLE),
-        response_model=Decision,
-        responses={
-            200: answered(
-                "Voided, now or with `duplicate` before",
-                done("void", "void-1", asset="USD", amount="19.5", balance="0"),
-            ),
-            **refused,
-        },
+        **doors.command_door(
+            VOID,
+            VOID_EXAMPLE,
+            "Voided",
+            done("void", "void-1", asset="USD", amount="19.5", balance="0"),
+        ),
     )
     async def voids(request: Request, customer: Customer) -> Response:
         """What is left of it is gone. One that recurs does not come again; with `keep` what is left
@@ -168,15 +163,12 @@ def add_wallet_doors(app: FastAPI, gateway: Gateway) -> None:
     @app.post(
         "/v1/customers/{customer:path}/adjustments",
         summary="Book by hand, with a reason",
-        openapi_extra=doors.command_body(ADJUSTMENT, ADJUST_EXAMPLE),
-        response_model=Decision,
-        responses={
-            200: answered(
-                "Booked, now or with `duplicate` before",
-                done("adjust", "adjust-1", asset="USD", amount="2.5", balance="22"),
-            ),
-            **refused,
-        },
+        **doors.command_door(
+            ADJUSTMENT,
+            ADJUST_EXAMPLE,
+            "Booked",
+            done("adjust", "adjust-1", asset="USD", amount="2.5", balance="22"),
+        ),
     )
     async def adjustments(request: Request, customer: Customer) -> Response:
         """Needs an id, in the body or as `Idempotency-Key`: the same again books nothing more."""
@@ -185,15 +177,12 @@ def add_wallet_doors(app: FastAPI, gateway: Gateway) -> None:
     @app.post(
         "/v1/customers/{customer:path}/reversals",
         summary="Reverse an entry",
-        openapi_extra=doors.command_body(REVERSAL, REVERSE_EXAMPLE),
-        response_model=Decision,
-        responses={
-            200: answered(
-                "Reversed, now or with `duplicate` before",
-                done("reverse", "undo-7", asset="USD", amount="0.5", balance="25"),
-            ),
-            **refused,
-        },
+        **doors.command_door(
+            REVERSAL,
+            REVERSE_EXAMPLE,
+            "Reversed",
+            done("reverse", "undo-7", asset="USD", amount="0.5", balance="25"),
+        ),
     )
     async def reversals(request: Request, customer: Customer) -> Response:
         """The entry whole, as the query service gives it. It is reversed once: the same again is
@@ -204,16 +193,13 @@ def add_wallet_doors(app: FastAPI, gateway: Gateway) -> None:
     @app.post(
         "/v1/customers/{customer:path}/reratings",
         summary="Price a use anew",
-        openapi_extra=doors.command_body(RERATING, RERATE_EXAMPLE),
-        response_model=Decision,
-        responses={
-            200: answered(
-                "Priced anew, now or with `duplicate` before; `unchanged` where the price is the"
-                " same",
-                done("rerate", "june/7", asset="USD", amount="0.4", balance="24.6"),
-            ),
-            **refused,
-        },
+        **doors.command_door(
+            RERATING,
+            RERATE_EXAMPLE,
+            "Priced anew",
+            done("rerate", "june/7", asset="USD", amount="0.4", balance="24.6"),
+            more="; `unchanged` where the price is the same",
+        ),
     )
     async def reratings(request: Request, customer: Customer) -> Response:
         """By another version of the price book: what was charged is reversed, and the new price
@@ -224,15 +210,12 @@ def add_wallet_doors(app: FastAPI, gateway: Gateway) -> None:
     @app.post(
         "/v1/customers/{customer:path}/cancellations",
         summary="Cancel a usage event",
-        openapi_extra=doors.command_body(REVERSAL, REVERSE_EXAMPLE),
-        response_model=Decision,
-        responses={
-            200: answered(
-                "Cancelled, now or with `duplicate` before",
-                done("reverse", "undo-7", asset="USD", amount="0.5", balance="25"),
-            ),
-            **problems(404, 409, 413, 415, 422, 429, 503),
-        },
+        **doors.command_door(
+            REVERSAL,
+            REVERSE_EXAMPLE,
+            "Cancelled",
+            done("reverse", "undo-7", asset="USD", amount="0.5", balance="25"),
+        ),
     )
     async def cancellations(request: Request, customer: Customer) -> Response:
         """As a reversal, for who reported the usage: the key needs no more than `ingest`, and the
@@ -242,15 +225,12 @@ def add_wallet_doors(app: FastAPI, gateway: Gateway) -> None:
     @app.post(
         "/v1/customers/{customer:path}/conversions",
         summary="Turn one asset into another",
-        openapi_extra=doors.command_body(CONVERSION, CONVERT_EXAMPLE),
-        response_model=Decision,
-        responses={
-            200: answered(
-                "Converted, now or with `duplicate` before",
-                done("convert", "swap-1", asset="credit", amount="500", balance="500"),
-            ),
-            **refused,
-        },
+        **doors.command_door(
+            CONVERSION,
+            CONVERT_EXAMPLE,
+            "Converted",
+            done("convert", "swap-1", asset="credit", amount="500", balance="500"),
+        ),
     )
     async def conversions(request: Request, customer: Customer) -> Response:
         """At the rate of the price book in effect. Needs an id, in the body or as
@@ -260,12 +240,7 @@ def add_wallet_doors(app: FastAPI, gateway: Gateway) -> None:
     @app.put(
         "/v1/customers/{customer:path}/state",
         summary="Suspend, activate or close a wallet",
-        openapi_extra=doors.command_body(STATE, STATE_EXAMPLE),
-        response_model=Decision,
-        responses={
-            200: answered("Set, now or with `duplicate` before", done("set_state", "state-1")),
-            **refused,
-        },
+        **doors.command_door(STATE, STATE_EXAMPLE, "Set", done("set_state", "state-1")),
     )
     async def state(request: Request, customer: Customer) -> Response:
         """Suspended, nothing is authorized; closed, it stays so. What is used is booked all the
@@ -275,15 +250,9 @@ def add_wallet_doors(app: FastAPI, gateway: Gateway) -> None:
     @app.post(
         "/v1/customers/{customer:path}/statements",
         summary="Issue a statement",
-        openapi_extra=doors.command_body(STATEMENT, STATEMENT_EXAMPLE),
-        response_model=Decision,
-        responses={
-            200: answered(
-                "Issued, now or with `duplicate` before",
-                done("issue_statement", "2026-10", statement=1),
-            ),
-            **refused,
-        },
+        **doors.command_door(
+            STATEMENT, STATEMENT_EXAMPLE, "Issued", done("issue_statement", "2026-10", statement=1)
+        ),
     )
     async def statements(request: Request, customer: Customer) -> Response:
         """Of a period that is over, with the `sums` as the query service or `drawdown statement`

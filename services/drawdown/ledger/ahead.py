@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from drawdown.ledger.evolve import Rows, evolve
+from drawdown.ledger.evolve import Rows, RowsAfter, evolve
 from drawdown.ledger.journal import Entry, Sealed, seal
 from drawdown.ledger.outcome import Crossing, Decided
-from drawdown.ledger.rows import Row
 from drawdown.ledger.values import Wallet
 
 
-class Ahead:
+class Ahead(RowsAfter):
     """Rows of a customer with the entries that were made so far, and what there is to tell."""
 
     def __init__(self, rows: Rows, customer: str) -> None:
-        self._rows = rows
-        self._changed: dict[str, Row | None] = {}
+        super().__init__(rows, {})
         self._customer = customer
         self.entries: list[Sealed] = []
         self.crossed: list[Crossing] = []
@@ -27,12 +23,6 @@ class Ahead:
         """As it is after them; a new one where there is none."""
         found: Wallet | None = self.row(self._customer)
         return Wallet(self._customer) if found is None else found
-
-    def row(self, key: str) -> Any:
-        return self._changed[key] if key in self._changed else self._rows.row(key)
-
-    def identity(self, key: bytes) -> bytes | None:
-        return self._rows.identity(key)
 
     def add(self, entry: Entry) -> Sealed:
         """Make an entry that follows from the rows as they are now."""

@@ -10,7 +10,7 @@ from drawdown.events.base import milliseconds, moment
 from drawdown.events.codec import RecordError
 from drawdown.events.commands import Adjust, Convert, SetState, Void
 from drawdown.events.entries import ConversionFacts, GrantFacts, VoidFacts
-from drawdown.events.numbers import AMOUNT_MAX, PLACES, amount_text
+from drawdown.events.numbers import AMOUNT_MAX, amount_text, step_of
 from drawdown.events.reasons import Reason
 from drawdown.events.structs import replaced, struct_of
 from drawdown.ledger.book import Books
@@ -211,7 +211,7 @@ def convert(
         raise RecordError(
             Reason.NO_CONVERSION, f"no rate from {command.asset} to {command.to}", "to"
         )
-    step = 10 ** (PLACES - book.assets[command.to].scale)
+    step = step_of(book.assets[command.to].scale)
     exact = amount * Fraction(Decimal(rate.price))
     got = exact.numerator // (exact.denominator * step) * step
     if not amount or not got:

@@ -37,11 +37,10 @@ from drawdown.ledger.rerating import rerate
 from drawdown.ledger.reversal import reverse, with_settled
 from drawdown.ledger.set_limits import LIMITS, limits_entry
 from drawdown.ledger.subscriptions import (
+    SUBSCRIPTIONS,
+    AnySubscriptionCommand,
     all_ended,
-    cancel_subscription,
-    change_subscription,
-    resume_subscription,
-    subscribe,
+    decide_subscription,
 )
 from drawdown.ledger.terms import terms_entry
 from drawdown.ledger.timers import begun, due
@@ -72,13 +71,6 @@ MOVES: Final[Mapping[str, Callable[..., tuple[Decided, Entry]]]] = {
     "issue_statement": issue,
 }
 """What makes it of other commands of operators that move money, and what else comes of them."""
-SUBSCRIPTIONS: Final[Mapping[str, Callable[..., Decided]]] = {
-    "subscribe": subscribe,
-    "change_subscription": change_subscription,
-    "cancel_subscription": cancel_subscription,
-    "resume_subscription": resume_subscription,
-}
-"""What decides those about subscriptions: each makes several entries."""
 OF_CLOSED: Final = frozenset({AUTHORIZE, CAPTURE, "release", "issue_statement"})
 """Commands that a closed wallet takes: two end a hold, one is denied, and statements go on."""
 
@@ -138,7 +130,8 @@ def _decide(
     if kind == AUTHORIZE:
         return authorize(rows, cast(Authorize, command), fingerprint, origin, books, now)
     if kind in SUBSCRIPTIONS:
-        return SUBSCRIPTIONS[kind](rows, command, fingerprint, origin, books, now)
+        asked_of = cast(AnySubscriptionCommand, command)
+        return decide_subscription(rows, asked_of, fingerprint, origin, books, now)
     then: Sealed | None = None
     if kind == CAPTURE:
         decided, entry = capture(rows, cast(Capture, command), fingerprint, origin, books, now)

@@ -12,7 +12,7 @@ from fractions import Fraction
 from typing import Any, Final
 
 from drawdown.events.base import Value
-from drawdown.events.commands import DrawdownPolicy
+from drawdown.events.commands import Category, DrawdownPolicy
 from drawdown.ledger.values import Account, Grant, GrantTerms, Wallet, recognized
 
 PRIORITY_INCLUDED: Final = 50
@@ -20,6 +20,13 @@ PRIORITY_INCLUDED: Final = 50
 PRIORITY_DEFAULT: Final = 100
 
 Order = Callable[[Grant], tuple[Any, ...]]
+
+
+def priority_of(priority: int | None, category: Category) -> int:
+    """The priority of a grant: the one that is stated, or that of its category."""
+    if priority is not None:
+        return priority
+    return PRIORITY_INCLUDED if category == "included" else PRIORITY_DEFAULT
 
 
 def order(grant: Grant) -> tuple[int, int, bool, int, int, str]:

@@ -62,7 +62,7 @@ class Rows(Protocol):
 class RowsAfter:
     """Rows with those that a decision under way has changed."""
 
-    def __init__(self, rows: Rows, changed: Mapping[str, Row | None]) -> None:
+    def __init__(self, rows: Rows, changed: dict[str, Row | None]) -> None:
         self._rows = rows
         self._changed = changed
 

@@ -14,7 +14,7 @@ from typing import Final
 
 from drawdown.events.base import Value, milliseconds, moment
 from drawdown.events.entries import FeeFacts, SubscriptionFacts
-from drawdown.events.numbers import PLACES, amount_text, rational_text
+from drawdown.events.numbers import PLACES, amount_text, rational_text, step_of
 from drawdown.events.plans import Fee, Prorated
 from drawdown.events.structs import replaced, struct_of
 from drawdown.ledger.book import Book
@@ -78,7 +78,7 @@ def charges(phase: PlanPhase, when: str, seats: int, stretch: Stretch, book: Boo
     for fee in phase.fees:
         if fee.when != when:
             continue
-        step = _step(book, fee.asset)
+        step = step_of(book.assets[fee.asset].scale)
         whole = fee_of(fee, seats)
         length_ms = stretch.ends_ms - stretch.basis_ms
         first, one = _rounded(whole, stretch.since_ms - stretch.basis_ms, length_ms, step)
@@ -120,7 +120,7 @@ def credits(
         return found
     known = {fee.id: fee for fee in phase.fees}
     for paid in fees:
-        step = _step(book, paid.asset)
+        step = step_of(book.assets[paid.asset].scale)
         length_ms = ends_ms - paid.since_ms
         since_ms = paid.since_ms if how == "full" else max(at_ms, paid.since_ms)
         used, exact = _rounded(paid.amount, since_ms - paid.since_ms, length_ms, step)
@@ -151,10 +151,6 @@ def credits(
 
 def _is_revenue(fee: Fee, book: Book) -> bool:
     return fee.revenue == "fee" and fee.asset == book.reporting
-
-
-def _step(book: Book, asset: str) -> int:
-    return int(10 ** (PLACES - book.assets[asset].scale))
 
 
 def _rounded(whole: int, part_ms: int, length_ms: int, step: int) -> tuple[int, bool]:

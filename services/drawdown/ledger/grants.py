@@ -10,12 +10,12 @@ from drawdown.events.codec import RecordError, encode
 from drawdown.events.commands import CYCLES_MAX, Category, Recurrence, Rollover
 from drawdown.events.commands import Grant as GrantCommand
 from drawdown.events.entries import GrantFacts, RecurrenceFacts
-from drawdown.events.numbers import AMOUNT_MAX, EXACT, PLACES, amount_of, amount_text
+from drawdown.events.numbers import AMOUNT_MAX, EXACT, amount_of, amount_text, step_of
 from drawdown.events.reasons import Reason
 from drawdown.events.structs import replaced, struct_of
 from drawdown.ledger.book import Book, Books
 from drawdown.ledger.calendar import cycles_until, next_after
-from drawdown.ledger.drawdown import PRIORITY_DEFAULT, PRIORITY_INCLUDED
+from drawdown.ledger.drawdown import priority_of
 from drawdown.ledger.journal import Entry, Origin
 from drawdown.ledger.outcome import Moment, blank
 from drawdown.ledger.rows import scope_of, scope_record
@@ -66,7 +66,7 @@ def grant_entry(
     facts = _GrantFacts(
         id=grant_id,
         category=command.category,
-        priority=_priority(command),
+        priority=priority_of(command.priority, command.category),
         effective_at=moment(effective_ms),
         at_once=command.effective_at is None,
         expires_at=None if expires_ms is None else moment(expires_ms),
@@ -185,7 +185,7 @@ def checked_amount(
             asset_field,
         )
     amount = amount_of(text)
-    if amount % 10 ** (PLACES - scale):
+    if amount % step_of(scale):
         raise RecordError(
             Reason.INVALID, f"{text} is finer than {asset}, which has {scale} places", field
         )
@@ -201,12 +201,6 @@ def _scale(asset: str, book: Book | None) -> int | None:
         return SCALES_DEFAULT.get(asset)
     found = book.assets.get(asset)
     return None if found is None else found.scale
-
-
-def _priority(command: GrantCommand) -> int:
-    if command.priority is not None:
-        return command.priority
-    return PRIORITY_INCLUDED if command.category == "included" else PRIORITY_DEFAULT
 
 
 def paid_for(

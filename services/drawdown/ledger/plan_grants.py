@@ -13,14 +13,14 @@ from typing import Any, Final
 from drawdown.events.base import at_text, milliseconds, moment
 from drawdown.events.commands import Rollover
 from drawdown.events.entries import GrantFacts, RecurrenceFacts, SubscriptionFacts
-from drawdown.events.numbers import PLACES, amount_of, amount_text
+from drawdown.events.numbers import amount_of, amount_text, step_of
 from drawdown.events.plans import PlanGrant, Prorated
 from drawdown.events.structs import replaced, struct_of
 from drawdown.ledger.ahead import Ahead
 from drawdown.ledger.book import Book, Books
 from drawdown.ledger.calendar import next_after
 from drawdown.ledger.corrections import void_entry
-from drawdown.ledger.drawdown import PRIORITY_DEFAULT, PRIORITY_INCLUDED
+from drawdown.ledger.drawdown import priority_of
 from drawdown.ledger.fees import share
 from drawdown.ledger.grants import given, in_cycle, paid_for
 from drawdown.ledger.journal import Origin
@@ -145,7 +145,7 @@ class Granting:
             terms = live.terms
             same = (
                 terms.recurrence == recurrence
-                and terms.priority == _priority(grant)
+                and terms.priority == priority_of(grant.priority, grant.category)
                 and terms.category == grant.category
                 and terms.scope == scope_of(grant.scope)
             )
@@ -243,7 +243,7 @@ class Granting:
         return share(amount, rest_ms, whole_ms, self._step(grant))
 
     def _step(self, grant: PlanGrant) -> int:
-        return int(10 ** (PLACES - self._book.assets[grant.asset].scale))
+        return step_of(self._book.assets[grant.asset].scale)
 
     def _paid(self, grant: PlanGrant, amount: int) -> int:
         return paid_for(grant.category, grant.cost_basis, grant.asset, amount, self._book)
@@ -264,7 +264,7 @@ class Granting:
         return _GrantFacts(
             id=name,
             category=grant.category,
-            priority=_priority(grant),
+            priority=priority_of(grant.priority, grant.category),
             effective_at=moment(starts_ms),
             at_once=self._origin.topic is not None,
             scope=scope_record(scope_of(grant.scope)),
@@ -291,9 +291,3 @@ def _rollover(grant: PlanGrant) -> Rollover | None:
         max=None if rollover.max is None else amount_text(amount_of(rollover.max)),
         cycles=rollover.cycles,
     )
-
-
-def _priority(grant: PlanGrant) -> int:
-    if grant.priority is not None:
-        return grant.priority
-    return PRIORITY_INCLUDED if grant.category == "included" else PRIORITY_DEFAULT

@@ -15,7 +15,7 @@ from typing import Any, Final
 from drawdown.events.base import Value, milliseconds, moment
 from drawdown.events.calendar import ZoneError, zone_named
 from drawdown.events.entries import EntitledTo, RecurrenceFacts
-from drawdown.events.numbers import PLACES, amount_of, plain_text
+from drawdown.events.numbers import amount_of, plain_text, step_of
 from drawdown.events.plans import Cycle, Entitlement, Fee, Phase, Plan, PlanGrant, PlanTerms
 from drawdown.events.pricebook import Asset, Meter
 from drawdown.events.structs import replaced, struct_of
@@ -236,11 +236,6 @@ def _check_amount(at: str, asset: str, text: str, assets: Mapping[str, Asset]) -
         raise PlanError(
             f"{at}.amount", f"{text} is finer than {asset}, which has {assets[asset].scale} places"
         )
-
-
-def step_of(scale: int) -> int:
-    """The smallest piece of an asset with so many places, in pico-units."""
-    return int(10 ** (PLACES - scale))
 
 
 def _check_grant(

@@ -22,7 +22,7 @@ from drawdown.events.codec import canonical, decode_entry
 from drawdown.events.entries import TYPE_PREFIX
 from drawdown.events.numbers import amount_of, amount_text
 from drawdown.events.structs import replaced, struct_of
-from drawdown.ledger.customer import CustomerRows
+from drawdown.ledger.folded import CustomerRows
 from drawdown.ledger.journal import Entry, Sealed, unseal
 from drawdown.ledger.slices import BrokenInvariantError, deferred_revenue
 from drawdown.ledger.values import GENESIS, Account, Wallet
@@ -417,19 +417,15 @@ KINDS: Final = (
 
 def sums_of(statement: wire.Statement) -> wire.StatementSums:
     """What of a statement is issued: its sums by kind."""
-    assets = []
-    for each in statement.assets:
-        moved: dict[Any, int] = {}
-        for line in each.lines:
-            moved[line.kind] = moved.get(line.kind, 0) + amount_of(line.amount)
-        assets.append(
-            _AssetSums(
-                asset=each.asset,
-                opening=each.opening.balance,
-                closing=each.closing.balance,
-                movements={kind: amount_text(amount) for kind, amount in moved.items()},
-            )
+    assets = [
+        _AssetSums(
+            asset=each.asset,
+            opening=each.opening.balance,
+            closing=each.closing.balance,
+            movements=movements_of(each),
         )
+        for each in statement.assets
+    ]
     return _StatementSums(
         starts_at=statement.starts_at,
         ends_at=statement.ends_at,
@@ -441,6 +437,14 @@ def sums_of(statement: wire.Statement) -> wire.StatementSums:
         assets=assets,
         revenue=statement.revenue,
     )
+
+
+def movements_of(asset: wire.AssetStatement) -> dict[wire.Movement, str]:
+    """The sums of an asset's lines, by their kind."""
+    moved: dict[wire.Movement, int] = {}
+    for line in asset.lines:
+        moved[line.kind] = moved.get(line.kind, 0) + amount_of(line.amount)
+    return {kind: amount_text(amount) for kind, amount in moved.items()}
 
 
 def statement_digest(facts: wire.StatementFacts) -> str:

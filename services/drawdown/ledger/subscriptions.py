@@ -8,11 +8,11 @@ overdraws.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from drawdown.events.base import at_text, milliseconds, moment
-from drawdown.events.codec import RecordError, encode
+from drawdown.events.codec import RecordError, encode, kind_of
 from drawdown.events.commands import (
     SUBSCRIPTION_ID_MAX,
     CancelSubscription,
@@ -45,25 +45,39 @@ _NextTerms: Callable[..., NextTerms] = struct_of(NextTerms)
 AnySubscriptionCommand = Subscribe | ChangeSubscription | CancelSubscription | ResumeSubscription
 
 
-def subscribe(
+def decide_subscription(
     rows: Rows,
-    command: Subscribe,
+    command: AnySubscriptionCommand,
     fingerprint: bytes,
     origin: Origin,
     books: Books,
     now: Moment,
 ) -> Decided:
-    """Begin a subscription, now or later. Raises RecordError, naming the field."""
-    turn = _turn(rows, command, fingerprint, origin, books, now)
-    wallet = turn.ahead.wallet
-    subscription_id = _new_id(rows, command)
-    if len(wallet.subscriptions) >= SUBSCRIPTIONS_MAX:
+    """Decide one of them: the answer is that of the entry with the command's id. Raises
+    RecordError, naming the field."""
+
+    def said(entry: Entry) -> Entry:
+        named: Any = {"id": command.id, "fingerprint": fingerprint.hex()}
+        return replaced(entry, **named, reason=command.reason)
+
+    ahead = Ahead(rows, command.customer)
+    wallet = ahead.wallet
+    SUBSCRIPTIONS[kind_of(command)](Turn(ahead, books, origin, now, said), command)
+    answer = answer_of(next(each for each in ahead.entries if each.entry.id is not None))
+    return ahead.before(Decided(answer=answer, identity=fingerprint + encode(answer)), wallet)
+
+
+def _subscribe(turn: Turn, command: Subscribe) -> None:
+    """Begin a subscription, now or later."""
+    now_ms = turn.now.at_ms
+    subscription_id = _new_id(turn.ahead, command)
+    if len(turn.ahead.wallet.subscriptions) >= SUBSCRIPTIONS_MAX:
         raise RecordError(
             Reason.INVALID, f"{SUBSCRIPTIONS_MAX} subscriptions at a time is the most: end one"
         )
-    plan = _plan(command.plan, books, now)
+    plan = _plan(command.plan, turn.books, turn.now)
     seats = _seats(plan.plan.seats_min if command.seats is None else command.seats, plan)
-    starts_ms = now.at_ms
+    starts_ms = now_ms
     if command.start_at is not None:
         asked_ms = milliseconds(command.start_at)
         if asked_ms < milliseconds(command.time):
@@ -89,28 +103,18 @@ def subscribe(
         ends_at=moment(starts_ms),
         anchor=None if command.anchor is None else moment(milliseconds(command.anchor)),
     )
-    if starts_ms > now.at_ms:
+    if starts_ms > now_ms:
         span = turn.span(facts, plan, phase, starts_ms)
         begins = in_cycle_of(facts, plan, phase, span)
         turn.state(replaced(begins, status="scheduled", counted_from=None))
     else:
         turn.begin(facts, plan, phase, starts_ms, None, covered=True)
         check_room_of(turn.ahead.wallet)
-    return _decided(turn, fingerprint, wallet)
 
 
-def change_subscription(
-    rows: Rows,
-    command: ChangeSubscription,
-    fingerprint: bytes,
-    origin: Origin,
-    books: Books,
-    now: Moment,
-) -> Decided:
-    """Change plan or seats, now or when the cycle ends. Raises RecordError, naming the field."""
-    turn = _turn(rows, command, fingerprint, origin, books, now)
-    wallet = turn.ahead.wallet
-    old = _known(rows, command.customer, command.subscription_id, books)
+def _change(turn: Turn, command: ChangeSubscription) -> None:
+    """Change plan or seats, now or when the cycle ends."""
+    old = _known(turn, command)
     facts = old.facts
     if facts.status == "scheduled":
         raise RecordError(
@@ -125,7 +129,7 @@ def change_subscription(
         )
     plan: CompiledPlan = old.plan
     if command.plan is not None and command.plan != facts.plan:
-        plan = _plan(command.plan, books, now)
+        plan = _plan(command.plan, turn.books, turn.now)
     seats = _seats(facts.seats if command.seats is None else command.seats, plan)
     field = "seats" if command.plan is None else "plan"
     wanted = (plan.id, seats)
@@ -141,11 +145,10 @@ def change_subscription(
             raise RecordError(Reason.INVALID, "changes to that already when its cycle ends", field)
         turn.state(replaced(facts, change="change", next=_NextTerms(*wanted)))
     else:
-        _change_now(turn, old, plan, seats, books)
-    return _decided(turn, fingerprint, wallet)
+        _change_now(turn, old, plan, seats)
 
 
-def _change_now(turn: Turn, old: Place, plan: CompiledPlan, seats: int, books: Books) -> None:
+def _change_now(turn: Turn, old: Place, plan: CompiledPlan, seats: int) -> None:
     """Other terms from now on: the cycle goes on by them, or one of another length begins."""
     facts, at_ms = old.facts, turn.now.at_ms
     phase = plan.phase(facts.phase)
@@ -154,7 +157,7 @@ def _change_now(turn: Turn, old: Place, plan: CompiledPlan, seats: int, books: B
     due = _left(old, fees, at_ms)
     if not old.plan.same_cycle(old.phase, plan, phase):
         begins = replaced(facts, change="change", seats=seats, cycle=1, counted_from=None)
-        book = books.version(plan.book)
+        book = turn.books.version(plan.book)
         assert book is not None
         # The credit first, so that it can pay; then all of the new cycle.
         turn.granting(facts, old.book).end(old.phase, restarts=True)
@@ -183,7 +186,7 @@ def _change_now(turn: Turn, old: Place, plan: CompiledPlan, seats: int, books: B
     )
     turn.state(changed)
     turn.charge(changed, due, old.book, of=(facts.plan, facts.book))
-    book = books.version(plan.book)
+    book = turn.books.version(plan.book)
     assert book is not None
     stretch = stretch_of(changed, since_ms, ends_ms)
     turn.charge(changed, charges(phase, "advance", seats, stretch, book), book, covered=True)
@@ -226,18 +229,9 @@ def _left(old: Place, how: Prorated, at_ms: int) -> list[Charge]:
     return found
 
 
-def cancel_subscription(
-    rows: Rows,
-    command: CancelSubscription,
-    fingerprint: bytes,
-    origin: Origin,
-    books: Books,
-    now: Moment,
-) -> Decided:
-    """End a subscription, now or when the cycle ends. Raises RecordError, naming the field."""
-    turn = _turn(rows, command, fingerprint, origin, books, now)
-    wallet = turn.ahead.wallet
-    old = _known(rows, command.customer, command.subscription_id, books)
+def _cancel(turn: Turn, command: CancelSubscription) -> None:
+    """End a subscription, now or when the cycle ends."""
+    old = _known(turn, command)
     facts = old.facts
     if facts.status == "scheduled":
         turn.state(replaced(facts, change="cancel", status="ended"))
@@ -251,26 +245,15 @@ def cancel_subscription(
             )
         turn.state(replaced(facts, change="cancel", canceled=True, next=None))
     else:
-        due = _left(old, old.plan.plan.proration.cancel, now.at_ms)
-        ended = replaced(
-            facts, change="cancel", status="ended", ends_at=moment(now.at_ms), next=None
-        )
+        now_ms = turn.now.at_ms
+        due = _left(old, old.plan.plan.proration.cancel, now_ms)
+        ended = replaced(facts, change="cancel", status="ended", ends_at=moment(now_ms), next=None)
         turn.end(old, ended, due)
-    return _decided(turn, fingerprint, wallet)
 
 
-def resume_subscription(
-    rows: Rows,
-    command: ResumeSubscription,
-    fingerprint: bytes,
-    origin: Origin,
-    books: Books,
-    now: Moment,
-) -> Decided:
-    """Undo a cancellation, or a change, that the cycle's end was to bring. Raises RecordError."""
-    turn = _turn(rows, command, fingerprint, origin, books, now)
-    wallet = turn.ahead.wallet
-    facts = _known(rows, command.customer, command.subscription_id, books).facts
+def _resume(turn: Turn, command: ResumeSubscription) -> None:
+    """Undo a cancellation, or a change, that the cycle's end was to bring."""
+    facts = _known(turn, command).facts
     if not facts.canceled and facts.next is None:
         raise RecordError(
             Reason.INVALID,
@@ -278,7 +261,15 @@ def resume_subscription(
             "subscription_id",
         )
     turn.state(replaced(facts, change="resume", canceled=False, next=None))
-    return _decided(turn, fingerprint, wallet)
+
+
+SUBSCRIPTIONS: Final[Mapping[str, Callable[..., None]]] = {
+    "subscribe": _subscribe,
+    "change_subscription": _change,
+    "cancel_subscription": _cancel,
+    "resume_subscription": _resume,
+}
+"""What makes the entries of each of these commands."""
 
 
 def all_ended(rows: Rows, wallet: Wallet, origin: Origin, now: Moment) -> Ahead:
@@ -292,28 +283,6 @@ def all_ended(rows: Rows, wallet: Wallet, origin: Origin, now: Moment) -> Ahead:
 
 
 # what they have in common
-
-
-def _turn(
-    rows: Rows,
-    command: AnySubscriptionCommand,
-    fingerprint: bytes,
-    origin: Origin,
-    books: Books,
-    now: Moment,
-) -> Turn:
-    def said(entry: Entry) -> Entry:
-        named: Any = {"id": command.id, "fingerprint": fingerprint.hex()}
-        return replaced(entry, **named, reason=command.reason)
-
-    return Turn(Ahead(rows, command.customer), books, origin, now, said)
-
-
-def _decided(turn: Turn, fingerprint: bytes, wallet: Wallet) -> Decided:
-    """What came of it: the answer is that of the entry with the command's id."""
-    ahead = turn.ahead
-    answer = answer_of(next(each for each in ahead.entries if each.entry.id is not None))
-    return ahead.before(Decided(answer=answer, identity=fingerprint + encode(answer)), wallet)
 
 
 def _new_id(rows: Rows, command: Subscribe) -> str:
@@ -337,9 +306,12 @@ def _new_id(rows: Rows, command: Subscribe) -> str:
     return subscription_id
 
 
-def _known(rows: Rows, customer: str, subscription_id: str, books: Books) -> Place:
+def _known(
+    turn: Turn, command: ChangeSubscription | CancelSubscription | ResumeSubscription
+) -> Place:
     """The subscription that is not over. Raises RecordError."""
-    row: Subscription | None = rows.row(subscription_key(customer, subscription_id))
+    customer, subscription_id = command.customer, command.subscription_id
+    row: Subscription | None = turn.ahead.row(subscription_key(customer, subscription_id))
     if row is None:
         raise RecordError(
             Reason.SUBSCRIPTION_UNKNOWN,
@@ -353,7 +325,7 @@ def _known(rows: Rows, customer: str, subscription_id: str, books: Books) -> Pla
             " id",
             "subscription_id",
         )
-    return placed(row, books)
+    return placed(row, turn.books)
 
 
 def _plan(plan_id: str, books: Books, now: Moment) -> CompiledPlan:

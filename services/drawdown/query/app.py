@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any, Final, cast
@@ -41,8 +41,8 @@ BEAT_S: Final = 5.0
 GAP_S: Final = 0.1
 """Between two wallets of a stream: ten a second are enough for a page."""
 RETRY_MS: Final = 2_000
-SUBSCRIPTION: Final = "subscription"
-"""Kind of row."""
+HOLD, SUBSCRIPTION = "hold", "subscription"
+"""Kinds of row."""
 Limit = Annotated[int, QueryParameter(ge=1, le=LIMIT_MAX)]
 Cursor = Annotated[str, QueryParameter(max_length=512)]
 
@@ -173,16 +173,19 @@ def create_app(cluster: Cluster, environment: Environment, directory: Path) -> F
     )
     app.state.query = query
 
+    def rows_of(customer: str, kind: str, limit: int, cursor: str) -> Response:
+        """A page of a customer's rows of a kind, by id. Raises ProblemError."""
+        position = where(query.replica.position(customer))
+        query.wallet(customer)
+        found = query.replica.rows(customer, kind, _from_cursor(cursor), limit + 1)
+        return _page(found, limit, {"position": position})
+
     @app.get("/v1/customers", response_model=CustomersAnswer, summary="All customers, by id")
     def customers(request: Request, limit: Limit = LIMIT, cursor: Cursor = "") -> Response:
         caller_of(request, "read")
         positions = [where(position) for position in query.replica.positions()]
         found = query.replica.customers(_from_cursor(cursor), limit + 1)
-        return _page(
-            [msgspec.Raw(value) for _, value in found[:limit]],
-            found[limit - 1][0] if len(found) > limit else None,
-            {"positions": positions},
-        )
+        return _page(found, limit, {"positions": positions})
 
     @app.get(
         "/v1/customers/{customer:path}/wallet",
@@ -236,14 +239,7 @@ def create_app(cluster: Cluster, environment: Environment, directory: Path) -> F
         request: Request, customer: Customer, limit: Limit = LIMIT, cursor: Cursor = ""
     ) -> Response:
         caller_of(request, "read", customer)
-        position = where(query.replica.position(customer))
-        query.wallet(customer)
-        found = query.replica.rows(customer, "hold", _from_cursor(cursor), limit + 1)
-        return _page(
-            [msgspec.Raw(value) for _, value in found[:limit]],
-            found[limit - 1][0] if len(found) > limit else None,
-            {"position": position},
-        )
+        return rows_of(customer, HOLD, limit, cursor)
 
     @app.get(
         "/v1/customers/{customer:path}/subscriptions",
@@ -255,14 +251,7 @@ def create_app(cluster: Cluster, environment: Environment, directory: Path) -> F
         request: Request, customer: Customer, limit: Limit = LIMIT, cursor: Cursor = ""
     ) -> Response:
         caller_of(request, "read", customer)
-        position = where(query.replica.position(customer))
-        query.wallet(customer)
-        found = query.replica.rows(customer, SUBSCRIPTION, _from_cursor(cursor), limit + 1)
-        return _page(
-            [msgspec.Raw(value) for _, value in found[:limit]],
-            found[limit - 1][0] if len(found) > limit else None,
-            {"position": position},
-        )
+        return rows_of(customer, SUBSCRIPTION, limit, cursor)
 
     @app.get(
         "/v1/customers/{customer:path}/entitlements",
@@ -293,12 +282,8 @@ def create_app(cluster: Cluster, environment: Environment, directory: Path) -> F
         before = _sequence_of(_from_cursor(cursor))
         position = where(query.entries.position(customer))
         found = query.entries.latest(customer, before, limit + 1)
-        last = _decode_sequence(found[limit - 1]).data.sequence if len(found) > limit else None
-        return _page(
-            [msgspec.Raw(value) for value in found[:limit]],
-            None if last is None else str(last),
-            {"position": position},
-        )
+        keyed = [(str(_decode_sequence(value).data.sequence), value) for value in found]
+        return _page(keyed, limit, {"position": position})
 
     @app.get(
         "/v1/customers/{customer:path}/stream",
@@ -397,9 +382,22 @@ _decode_sequence = msgspec.json.Decoder(_EntryPart).decode
 _decode_parts = msgspec.json.Decoder(_WalletParts).decode
 
 
-def _page(data: list[msgspec.Raw], last: str | None, stands: dict[str, Any]) -> Response:
-    following = None if last is None else base64.urlsafe_b64encode(last.encode()).decode()
-    return json_of({**stands, "data": data, "has_more": last is not None, "next_cursor": following})
+def _page(found: Sequence[tuple[str, bytes]], limit: int, stands: dict[str, Any]) -> Response:
+    """The first `limit` of what was found, by key. One more was asked for: it says whether the next
+    page has any."""
+    more = len(found) > limit
+    return json_of(
+        {
+            **stands,
+            "data": [msgspec.Raw(value) for _, value in found[:limit]],
+            "has_more": more,
+            "next_cursor": _cursor(found[limit - 1][0]) if more else None,
+        }
+    )
+
+
+def _cursor(last: str) -> str:
+    return base64.urlsafe_b64encode(last.encode()).decode()
 
 
 def _from_cursor(cursor: str) -> str:

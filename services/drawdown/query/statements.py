@@ -9,7 +9,7 @@ from fastapi import Query as QueryParameter
 from pydantic import AwareDatetime, BaseModel
 
 from drawdown.events.base import NAME, Name, milliseconds
-from drawdown.events.calendar import month_bounds, zone_named
+from drawdown.events.calendar import PeriodError, bounds_asked, zone_named
 from drawdown.events.statements import Statement, StatementSums
 from drawdown.ledger.statements import BY_DEFAULT, Period, statement_of, sums_of
 from drawdown.query.answers import Customer, Where, json_of, where
@@ -89,18 +89,8 @@ def add_statement_door(app: FastAPI, entries: Entries) -> None:
 
 def _period(month: str | None, start: Any, end: Any, zone: str) -> Period:
     """The period that is meant. Raises ProblemError."""
+    starts_ms, ends_ms = (None if at is None else milliseconds(at) for at in (start, end))
     try:
-        tz = zone_named(zone)
-    except ValueError as error:
-        raise ProblemError(400, "invalid", str(error), field="zone") from None
-    if month is not None and start is None and end is None:
-        try:
-            return Period(*month_bounds(month, zone), zone, tz)
-        except ValueError as error:
-            raise ProblemError(400, "invalid", str(error), field="month") from None
-    if month is not None or start is None or end is None:
-        raise ProblemError(400, "invalid", "give a month, or start and end", field="month")
-    starts_ms, ends_ms = milliseconds(start), milliseconds(end)
-    if ends_ms <= starts_ms:
-        raise ProblemError(400, "invalid", "is not after start", field="end")
-    return Period(starts_ms, ends_ms, zone, tz)
+        return Period(*bounds_asked(month, starts_ms, ends_ms, zone), zone, zone_named(zone))
+    except PeriodError as error:
+        raise ProblemError(400, "invalid", error.said, field=error.field) from None

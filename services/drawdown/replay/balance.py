@@ -9,14 +9,14 @@ from confluent_kafka import Message
 from drawdown.events.base import Value
 from drawdown.events.catalogue import BALANCE_CHANGES, Environment
 from drawdown.events.codec import RecordError
-from drawdown.ledger.customer import CustomerRows
 from drawdown.ledger.evolve import BrokenInvariantError
+from drawdown.ledger.folded import CustomerRows
 from drawdown.ledger.journal import unseal
 from drawdown.ledger.values import Hold, Wallet
 from drawdown.replay.rebuild import unreadable
 from drawdown.settlement.service import partitions_of
 from drawdown.stream.partition import partition_of
-from drawdown.stream.partition_log import Ends, LogError, PartitionLog
+from drawdown.stream.partition_log import LogError, PartitionLog, bounds_of
 from drawdown.stream.ports import Cluster
 
 
@@ -48,11 +48,7 @@ def wallet_at(
     partitions, _ = partitions_of(cluster, environment)
     partition = partition_of(customer.encode(), partitions)
     topic = environment.topic(BALANCE_CHANGES)
-    ends = Ends(cluster)
-    try:
-        low, end = ends.bounds(topic, partition)
-    finally:
-        ends.close()
+    low, end = bounds_of(cluster, topic, partition)
     rows, key, last = CustomerRows(customer), customer.encode(), -1
     log = PartitionLog(cluster, topic, partition, low, end)
     try:

@@ -13,7 +13,7 @@ from typing import Final
 from drawdown.events.catalogue import PRICE_BOOK, Environment
 from drawdown.ledger.book import Books
 from drawdown.settlement.books import CONFIRMED_S_MAX, BookReader
-from drawdown.stream.partition_log import Ends, PartitionLog
+from drawdown.stream.partition_log import PartitionLog, bounds_of
 from drawdown.stream.ports import Cluster
 
 UNKNOWN_MS: Final = int(CONFIRMED_S_MAX * 1000)
@@ -46,11 +46,7 @@ class KnownBooks:
 def read_known(cluster: Cluster, environment: Environment) -> KnownBooks:
     """All versions on the topic. Blocks until its end is reached. Raises LogError."""
     topic = environment.topic(PRICE_BOOK)
-    ends = Ends(cluster)
-    try:
-        low, end = ends.bounds(topic, 0)
-    finally:
-        ends.close()
+    low, end = bounds_of(cluster, topic, 0)
     reader = BookReader()
     versions: list[tuple[int, Books]] = []
     for message in PartitionLog(cluster, topic, 0, low, end):

@@ -19,13 +19,13 @@ from drawdown.events.decisions import Decision
 from drawdown.events.entries import Entry, kind_of_type
 from drawdown.ledger.book import Books
 from drawdown.ledger.decide import decide_command, refused
-from drawdown.ledger.evolve import evolve
+from drawdown.ledger.folded import FoldedRows
 from drawdown.ledger.identity import command_key
 from drawdown.ledger.journal import Origin, unseal
 from drawdown.ledger.outcome import Moment
 from drawdown.ledger.rerating import PRICED
 from drawdown.replay.job import TELL_EVERY
-from drawdown.stream.partition_log import Ends, PartitionLog
+from drawdown.stream.partition_log import PartitionLog, bounds_of
 from drawdown.stream.ports import Cluster
 
 Told = Callable[[int, int, int], None]
@@ -126,11 +126,11 @@ def decided(
     if not entries:
         return
     customers = {each.customer for each in entries}
-    rows = _Rows()
+    rows = FoldedRows()
     for value in _journal(cluster, environment, entries[0].partition, told):
         sealed = unseal(value)
         if sealed.entry.customer in customers:
-            rows.rows.update(evolve(rows, sealed))
+            rows.fold(sealed)
     now = Moment(at_ms)
     for number, each in enumerate(entries):
         content = each.command(wanted.run, reason)
@@ -143,33 +143,16 @@ def decided(
             yield each, refused(command, error, now)
             continue
         for sealed in done.entries:
-            rows.rows.update(evolve(rows, sealed))
+            rows.fold(sealed)
         assert done.answer is not None
         yield each, done.answer
-
-
-class _Rows:
-    """Rows of some customers, in memory; no identities: nothing was decided before."""
-
-    def __init__(self) -> None:
-        self.rows: dict[str, Any] = {}
-
-    def row(self, key: str) -> Any:
-        return self.rows.get(key)
-
-    def identity(self, key: bytes) -> bytes | None:  # noqa: ARG002
-        return None
 
 
 def _journal(
     cluster: Cluster, environment: Environment, partition: int, told: Told
 ) -> Iterable[bytes]:
     topic = environment.topic(BALANCE_CHANGES)
-    ends = Ends(cluster)
-    try:
-        low, end = ends.bounds(topic, partition)
-    finally:
-        ends.close()
+    low, end = bounds_of(cluster, topic, partition)
     for count, message in enumerate(PartitionLog(cluster, topic, partition, low, end), 1):
         if count % TELL_EVERY == 0:
             told(partition, count, max(end - low, count))

@@ -20,7 +20,7 @@ from drawdown.replay.job import TELL_EVERY, Job
 from drawdown.replay.rebuild import Rebuilt, text_of
 from drawdown.settlement.service import partitions_of
 from drawdown.stream.partition import partition_of
-from drawdown.stream.partition_log import Ends, LogError, PartitionLog
+from drawdown.stream.partition_log import LogError, PartitionLog, bounds_of
 from drawdown.stream.ports import Cluster
 
 Told = Callable[[int, int, int], None]
@@ -48,7 +48,7 @@ def customer_statement(
     partitions, _ = partitions_of(cluster, environment)
     partition = partition_of(customer.encode(), partitions)
     topic = environment.topic(BALANCE_CHANGES)
-    low, end = _bounds(cluster, topic, partition)
+    low, end = bounds_of(cluster, topic, partition)
     key, seen = customer.encode(), False
 
     def entries() -> Iterator[bytes]:
@@ -96,7 +96,7 @@ def _of_partition(
     cluster: Cluster, job: Job, period: Period, reporting: str, told: Told
 ) -> Iterator[Statement]:
     topic, partition = job.topics.topic(BALANCE_CHANGES), job.partition
-    low, end = _bounds(cluster, topic, partition)
+    low, end = bounds_of(cluster, topic, partition)
     issued = _issued_by_customer(PartitionLog(cluster, topic, partition, low, end))
     folds: dict[str, StatementFold] = {}
 
@@ -142,11 +142,3 @@ def _issued_by_customer(log: PartitionLog) -> dict[str, list[StatementFacts]]:
                 if facts is not None:
                     found.setdefault(text_of(message.key()), []).append(facts)
     return found
-
-
-def _bounds(cluster: Cluster, topic: str, partition: int) -> tuple[int, int]:
-    ends = Ends(cluster)
-    try:
-        return ends.bounds(topic, partition)
-    finally:
-        ends.close()

@@ -9,9 +9,8 @@ from pydantic import Field
 
 from drawdown.events.base import Name, StrictRecord
 from drawdown.events.calendar import month_bounds, zone_named
-from drawdown.events.numbers import amount_of, amount_text
 from drawdown.events.statements import Movement, RevenueSums
-from drawdown.ledger.statements import Period, statement_of
+from drawdown.ledger.statements import Period, movements_of, statement_of
 from drawdown.scenarios.exact import Number
 
 
@@ -66,9 +65,6 @@ def _of_asset(asset: Any, field: str) -> Any:
         case "charged":
             return asset.charged
         case "movements":
-            sums: dict[str, int] = {}
-            for line in asset.lines:
-                sums[line.kind] = sums.get(line.kind, 0) + amount_of(line.amount)
-            return {kind: amount_text(amount) for kind, amount in sums.items()}
+            return movements_of(asset)
         case _:
             return getattr(asset, field).balance

@@ -15,7 +15,7 @@ from drawdown.events.base import KEY_SEPARATOR
 from drawdown.events.catalogue import SETTINGS, Environment
 from drawdown.events.settings import Restore
 from drawdown.events.structs import struct_of
-from drawdown.stream.partition_log import Ends, PartitionLog
+from drawdown.stream.partition_log import PartitionLog, bounds_of
 from drawdown.stream.ports import Cluster
 
 KIND: Final = "restore"
@@ -45,11 +45,7 @@ def require_whole(cluster: Cluster, environment: Environment) -> None:
     """Raises HalfWrittenError where the mark of a restore stands; LogError, KafkaException. Blocks
     for the broker: one record is read of an environment that was never restored into."""
     topic = environment.topic(SETTINGS)
-    ends = Ends(cluster)
-    try:
-        low, end = ends.bounds(topic, 0)
-    finally:
-        ends.close()
+    low, end = bounds_of(cluster, topic, 0)
     marked = False
     log = PartitionLog(cluster, topic, 0, low, end)
     try:

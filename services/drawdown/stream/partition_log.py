@@ -85,6 +85,16 @@ class Ends:
         self._all.close()
 
 
+def bounds_of(cluster: Cluster, topic: str, partition: int) -> tuple[int, int]:
+    """The `bounds` of one partition, for who asks for no other. Blocks. Raises LogError,
+    KafkaException."""
+    ends = Ends(cluster)
+    try:
+        return ends.bounds(topic, partition)
+    finally:
+        ends.close()
+
+
 def batches(
     cluster: Cluster, topic: str, spans: Mapping[int, range], silence_s: float = SILENCE_S
 ) -> Generator[list[Message], None, None]:

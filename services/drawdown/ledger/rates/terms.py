@@ -12,7 +12,7 @@ from fractions import Fraction
 from typing import Final
 
 from drawdown.events.base import Value
-from drawdown.events.numbers import PLACES, UNIT
+from drawdown.events.numbers import UNIT, step_of
 from drawdown.events.pricebook import Rate
 
 EVENTS: Final = "events"
@@ -86,7 +86,7 @@ def terms_of(rate: Rate, scale: int) -> Terms:
     """The terms of a rate whose asset has `scale` decimal places."""
     places = min(scale if rate.rounding.places is None else rate.rounding.places, scale)
     mode = rate.rounding.mode
-    return Terms(rate.id, rate.asset, 10 ** (PLACES - places), f"{mode}:{places}", mode)
+    return Terms(rate.id, rate.asset, step_of(places), f"{mode}:{places}", mode)
 
 
 def rounded(whole: int, rest: int, denominator: int, mode: str) -> int:
