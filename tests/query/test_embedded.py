@@ -179,7 +179,7 @@ def test_only_some_partitions(log: Log, directory: Path | None) -> None:
 @pytest.mark.parametrize(
     ("how", "said"),
     [
-        ({"keep": ("hodl",)}, "keep: no kind of row is called 'hodl': use any of hold, "),
+        ({"keep": ("hodl",)}, "keep: no kind of row is called 'hodl': use any of budget, hold, "),
         ({"keep": "hodl"}, "keep: no kind of row is called 'hodl'"),
         ({"partitions": ()}, "partitions: empty; name some, or give None to follow all"),
         ({"partitions": [0, 2]}, "partitions: 2 is none of test.balances: give 0 to 1"),

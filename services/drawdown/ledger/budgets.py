@@ -19,7 +19,7 @@ from typing import Final
 from drawdown.events.base import KEY_SEPARATOR, Value
 from drawdown.events.calendar import period_of
 from drawdown.events.limits import EACH, IDLE_S_DEFAULT, BlockState, BudgetTerms, Window
-from drawdown.events.numbers import UNIT
+from drawdown.events.numbers import UNIT, amount_of, amount_text
 from drawdown.ledger.values import NEVER
 
 ROLLING_BUCKETS: Final = 60
@@ -31,6 +31,10 @@ BUDGET: Final = "budget"
 ONE: Final = UNIT
 """A request, or an open hold."""
 NOT_PLAIN: Final = re.compile(r"[%&*#\x00-\x1f]")
+
+number_of = lru_cache(maxsize=16_384)(amount_of)
+number_text = lru_cache(maxsize=16_384)(amount_text)
+"""Of a budget: what stands after one entry stands before the next, and a cap in all of them."""
 
 Shape = tuple[tuple[str, bool], ...]
 """Names of dimensions in their order, and whether each of their values counts by itself."""

@@ -15,6 +15,7 @@ from drawdown.events.base import milliseconds
 from drawdown.events.entries import HeldPart, HoldFacts
 from drawdown.events.numbers import amount_of, amount_text
 from drawdown.events.structs import replaced
+from drawdown.ledger.budgets import number_of
 from drawdown.ledger.journal import Sealed
 from drawdown.ledger.slices import BrokenInvariantError, Effect, Grants, moved, put_back
 from drawdown.ledger.values import Account, HeldLimit, Hold, Part
@@ -197,7 +198,7 @@ def _held_limits(before: tuple[HeldLimit, ...], sealed: Sealed) -> tuple[HeldLim
     for each in sealed.entry.rare.limits:
         key = each.budget, each.scope
         if key in held or sealed.entry.kind == "hold":
-            more = amount_of(each.held) - amount_of(each.held_before)
+            more = number_of(each.held) - number_of(each.held_before)
             held[key] = held.get(key, 0) + more
     return tuple([HeldLimit(*key, left) for key, left in held.items() if left])
 

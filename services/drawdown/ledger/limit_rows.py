@@ -7,9 +7,8 @@ from typing import Final
 
 from drawdown.events import rows as wire
 from drawdown.events.base import milliseconds, moment
-from drawdown.events.numbers import amount_of, amount_text
 from drawdown.events.structs import struct_of
-from drawdown.ledger.budgets import Budget, Scoped, Spent
+from drawdown.ledger.budgets import Budget, Scoped, Spent, number_of, number_text
 from drawdown.ledger.values import NEVER
 
 _BudgetRow = struct_of(wire.BudgetRow)
@@ -46,11 +45,11 @@ def spent_record(row: Spent) -> wire.SpentRow:
         window=row.window,
         starts_at=None if endless else moment(row.starts_ms),
         ends_at=None if endless else moment(row.ends_ms),
-        cap=amount_text(row.cap),
-        used=amount_text(row.used),
-        held=amount_text(row.held),
+        cap=number_text(row.cap),
+        used=number_text(row.used),
+        held=number_text(row.held),
         told=row.told,
-        buckets=[_Bucket(at=moment(at), used=amount_text(used)) for at, used in row.buckets],
+        buckets=[_Bucket(at=moment(at), used=number_text(used)) for at, used in row.buckets],
         last_at=moment(row.last_ms),
         closes_at=None if due_ms is None else moment(due_ms),
         sequence=row.sequence,
@@ -58,7 +57,7 @@ def spent_record(row: Spent) -> wire.SpentRow:
 
 
 def _budget(row: wire.BudgetRow) -> Budget:
-    return Budget(row.customer, row.id, row.terms, amount_of(row.terms.cap), row.sequence)
+    return Budget(row.customer, row.id, row.terms, number_of(row.terms.cap), row.sequence)
 
 
 def _scoped(row: wire.ScopeRow) -> Scoped:
@@ -74,11 +73,11 @@ def _spent(row: wire.SpentRow) -> Spent:
         row.window,
         0 if row.starts_at is None else milliseconds(row.starts_at),
         NEVER if row.ends_at is None else milliseconds(row.ends_at),
-        amount_of(row.cap),
-        amount_of(row.used),
-        amount_of(row.held),
+        number_of(row.cap),
+        number_of(row.used),
+        number_of(row.held),
         row.told,
-        tuple([(milliseconds(bucket.at), amount_of(bucket.used)) for bucket in row.buckets]),
+        tuple([(milliseconds(bucket.at), number_of(bucket.used)) for bucket in row.buckets]),
         milliseconds(row.last_at),
         row.sequence,
     )

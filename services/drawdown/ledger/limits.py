@@ -18,7 +18,7 @@ from typing import Final
 from drawdown.events.base import Value, at_text, milliseconds, moment
 from drawdown.events.entries import UsageFacts
 from drawdown.events.limits import EACH, BlockState, LimitFacts, LimitState
-from drawdown.events.numbers import PLACES, UNIT, amount_of, amount_text
+from drawdown.events.numbers import PLACES, UNIT
 from drawdown.events.structs import replaced, struct_of
 from drawdown.ledger.budgets import (
     BUDGET,
@@ -28,6 +28,8 @@ from drawdown.ledger.budgets import (
     Spent,
     Standing,
     budget_key,
+    number_of,
+    number_text,
     scope_key,
     scope_text,
     scopes_of,
@@ -171,11 +173,11 @@ def denied_words(each: Standing, want: int) -> str:
     unit = each.terms.asset or each.terms.quantity or each.terms.measure.replace("_", " ")
     of = f" of {each.scope}" if each.scope else ""
     until = "" if each.ends_ms == NEVER else f" until {at_text(each.ends_ms)}"
-    held = f", {amount_text(each.held)} held" if each.held else ""
+    held = f", {number_text(each.held)} held" if each.held else ""
     return (
-        f"budget {each.budget!r}{of} has {amount_text(each.left)} {unit} left of"
-        f" {amount_text(each.cap)}{until} ({amount_text(each.used)} used{held});"
-        f" {amount_text(want)} wanted"
+        f"budget {each.budget!r}{of} has {number_text(each.left)} {unit} left of"
+        f" {number_text(each.cap)}{until} ({number_text(each.used)} used{held});"
+        f" {number_text(want)} wanted"
     )
 
 
@@ -186,12 +188,12 @@ def states(found: Found, denying: Iterable[tuple[Standing, int]] = ()) -> list[L
         _LimitState(
             budget=each.budget,
             scope=each.scope,
-            cap=amount_text(each.cap),
-            used=amount_text(each.used),
-            held=amount_text(each.held),
-            left=amount_text(each.left),
+            cap=number_text(each.cap),
+            used=number_text(each.used),
+            held=number_text(each.held),
+            left=number_text(each.left),
             resets_at=None if each.ends_ms == NEVER else moment(each.ends_ms),
-            wanted=amount_text(wants[each.budget, each.scope])
+            wanted=number_text(wants[each.budget, each.scope])
             if (each.budget, each.scope) in wants
             else None,
         )
@@ -209,8 +211,8 @@ def states_after(facts: Iterable[LimitFacts]) -> list[LimitState]:
             cap=each.cap,
             used=each.after,
             held=each.held,
-            left=amount_text(
-                max(amount_of(each.cap) - amount_of(each.after) - amount_of(each.held), 0)
+            left=number_text(
+                max(number_of(each.cap) - number_of(each.after) - number_of(each.held), 0)
             ),
             resets_at=each.ends_at,
         )
@@ -293,11 +295,11 @@ def _counted(
         ends_at=None if endless else moment(each.ends_ms),
         window=each.window if first else None,
         each=each.each,
-        cap=amount_text(each.cap),
-        before=amount_text(each.used),
-        after=amount_text(after),
-        held_before=amount_text(each.held),
-        held=amount_text(held_after),
+        cap=number_text(each.cap),
+        before=number_text(each.used),
+        after=number_text(after),
+        held_before=number_text(each.held),
+        held=number_text(held_after),
         told=max([told, *reached]),
         tells=reached,
     )
@@ -340,7 +342,7 @@ def _change(
         return 0, entry.amount
     if facts is None:
         return (entry.amount, 0) if uses else (0, 0)
-    out = amount_of(facts.before) - amount_of(facts.after)
+    out = number_of(facts.before) - number_of(facts.after)
     return entry.amount if uses else 0, -before if closes else -min(before, out)
 
 
@@ -355,8 +357,8 @@ def closed(rows: Rows, row: Spent, now: Moment) -> Sealed:
         budget=row.budget,
         scope=row.scope,
         each=row.each,
-        cap=amount_text(row.cap),
-        before=amount_text(each.used),
+        cap=number_text(row.cap),
+        before=number_text(each.used),
         closed=True,
     )
     entry = blank(wallet, "close", Origin(timer=BUDGET, due_ms=due_ms), now)

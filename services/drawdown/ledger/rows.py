@@ -27,7 +27,7 @@ from drawdown.events.entries import (
 from drawdown.events.numbers import amount_of, amount_text, rational_of, rational_text
 from drawdown.events.statements import IssuedFacts
 from drawdown.events.structs import replaced, struct_of
-from drawdown.ledger.budgets import Budget, Scoped, Spent
+from drawdown.ledger.budgets import Budget, Scoped, Spent, number_of, number_text
 from drawdown.ledger.drawdown import spendable
 from drawdown.ledger.limit_rows import LIMIT_RECORDS, LIMIT_ROWS
 from drawdown.ledger.values import (
@@ -241,7 +241,7 @@ def hold_record(hold: Hold) -> wire.HoldRow:
         expires_at=moment(hold.expires_ms),
         sequence=hold.sequence,
         limits=[
-            _HeldLimit(budget=each.budget, scope=each.scope, held=amount_text(each.held))
+            _HeldLimit(budget=each.budget, scope=each.scope, held=number_text(each.held))
             for each in hold.limits
         ],
     )
@@ -426,7 +426,7 @@ def _hold(row: wire.HoldRow) -> Hold:
         expires_ms=milliseconds(row.expires_at),
         sequence=row.sequence,
         limits=tuple(
-            [HeldLimit(each.budget, each.scope, amount_of(each.held)) for each in row.limits]
+            [HeldLimit(each.budget, each.scope, number_of(each.held)) for each in row.limits]
         ),
     )
 

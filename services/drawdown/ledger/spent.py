@@ -9,7 +9,6 @@ from typing import Any, Protocol
 
 from drawdown.events.base import milliseconds, moment
 from drawdown.events.limits import EACH, BlockFacts, BlockState, BudgetFacts, LimitFacts
-from drawdown.events.numbers import amount_of, amount_text
 from drawdown.events.structs import struct_of
 from drawdown.ledger.budgets import (
     ROLLING,
@@ -18,6 +17,8 @@ from drawdown.ledger.budgets import (
     Spent,
     budget_key,
     counted_on,
+    number_of,
+    number_text,
     scope_key,
     scope_text,
     spent_key,
@@ -54,7 +55,7 @@ def evolve_limits(rows: RowReader, sealed: Sealed) -> dict[str, LimitRow | None]
 
 def _spent(row: Spent | None, facts: LimitFacts, sealed: Sealed) -> Spent | None:
     entry = sealed.entry
-    before, held_before = amount_of(facts.before), amount_of(facts.held_before)
+    before, held_before = number_of(facts.before), number_of(facts.held_before)
     used, held = 0, 0 if row is None else row.held
     if row is not None and facts.window is None:
         used = standing_alone(row, entry.at_ms).used
@@ -63,13 +64,13 @@ def _spent(row: Spent | None, facts: LimitFacts, sealed: Sealed) -> Spent | None
             "budget-used",
             f"{entry.customer}: entry {entry.sequence} has {facts.before} used and"
             f" {facts.held_before} held of budget {facts.budget!r} {facts.scope!r} before, the row"
-            f" has {amount_text(used)} and {amount_text(held)}",
+            f" has {number_text(used)} and {number_text(held)}",
         )
     if facts.closed:
         return None
     window = facts.window if facts.window is not None or row is None else row.window
     assert window is not None
-    after = amount_of(facts.after)
+    after = number_of(facts.after)
     buckets: tuple[tuple[int, int], ...] = ()
     if window.every == ROLLING:
         kept = row.buckets if row is not None and facts.window is None else ()
@@ -82,9 +83,9 @@ def _spent(row: Spent | None, facts: LimitFacts, sealed: Sealed) -> Spent | None
         window,
         0 if facts.starts_at is None else milliseconds(facts.starts_at),
         NEVER if facts.ends_at is None else milliseconds(facts.ends_at),
-        amount_of(facts.cap),
+        number_of(facts.cap),
         after,
-        amount_of(facts.held),
+        number_of(facts.held),
         facts.told,
         buckets,
         entry.at_ms,
@@ -107,7 +108,7 @@ def _budget(rows: RowReader, facts: BudgetFacts, sealed: Sealed) -> dict[str, Li
         changed[key] = None
         return changed
     terms = facts.terms
-    changed[key] = Budget(customer, facts.id, terms, amount_of(terms.cap), sequence)
+    changed[key] = Budget(customer, facts.id, terms, number_of(terms.cap), sequence)
     at = scope_key(customer, scope_text(terms.scope))
     scoped: Scoped | None = rows.row(at)
     budgets = () if scoped is None else scoped.budgets
