@@ -96,6 +96,12 @@ def to_struct(record: T) -> T:
     return cast(T, msgspec.convert(model.model_dump(), _struct(type(model), False)))
 
 
+def as_read(model: type[T], record: T) -> T:
+    """A record that came in with a command, as one that is read back from a row or an entry: a
+    checked struct is of another class, and never equal to one that is not."""
+    return msgspec.convert(record, struct_of(model), from_attributes=True)
+
+
 def replaced(record: T, **changes: Any) -> T:
     """The record with some fields changed."""
     return cast(T, msgspec.structs.replace(cast(msgspec.Struct, record), **changes))

@@ -95,11 +95,7 @@ def found(
         row: Spent | None = rows.row(spent_key(customer, budget_id, own))
         standings.append(standing(budget, own, row, at_ms))
         outer = budget.terms.within
-        if (
-            outer is not None
-            and outer not in ids
-            and len(ids) < 2 * NESTED_MAX * len(wallet.scopes)
-        ):
+        if outer is not None and outer not in ids:
             parent: Budget | None = rows.row(budget_key(customer, outer))
             if parent is not None and EACH not in parent.terms.scope.values():
                 ids[outer] = scope_text(parent.terms.scope)

@@ -16,7 +16,7 @@ from drawdown.events.commands import Block, RemoveBudget, SetBudget, Unblock
 from drawdown.events.limits import EACH, BlockFacts, BudgetFacts, BudgetTerms, Window
 from drawdown.events.numbers import amount_of
 from drawdown.events.reasons import Reason
-from drawdown.events.structs import replaced, struct_of
+from drawdown.events.structs import as_read, replaced, struct_of
 from drawdown.ledger.book import Book, Books
 from drawdown.ledger.budgets import (
     LIFE,
@@ -61,7 +61,7 @@ def limits_entry(
 def _set_budget(
     rows: Rows, wallet: Wallet, command: SetBudget, book: Book | None, _now: Moment
 ) -> Says:
-    terms = command.budget
+    terms = as_read(BudgetTerms, command.budget)
     _check(rows, wallet, command.budget_id, terms, book)
     before: Budget | None = rows.row(budget_key(wallet.customer, command.budget_id))
     counts = dict(wallet.scopes)

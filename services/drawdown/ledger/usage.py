@@ -29,7 +29,7 @@ from drawdown.events.usage import UsageEvent
 from drawdown.ledger.book import COSTS, HOLD, Book, Books, Quote
 from drawdown.ledger.drawdown import take
 from drawdown.ledger.entitlements import counted_use, rare_of
-from drawdown.ledger.evolve import Rows, evolve_wallet
+from drawdown.ledger.evolve import Rows, RowsAfter, evolve
 from drawdown.ledger.give_back import give_back
 from drawdown.ledger.held_usage import Priced, named_hold, released_by, under_hold
 from drawdown.ledger.identity import recall, usage_fingerprint, usage_result
@@ -129,7 +129,7 @@ def decide_usage(
             facts or quote.exact, rate=None, rounding=None, match=None, unpriced=missing.what[:256]
         )
         first = () if named is None else released_by(rows, wallet, named, origin, now)
-        after = wallet if not first else evolve_wallet(wallet, first[0])
+        after = rows if not first else RowsAfter(rows, evolve(rows, first[0]))
         decided = _unpriced(after, event, origin, usage, unpriced, cost, fingerprint, rare, now)
         return replaced(decided, entries=(*first, *decided.entries), wallet=wallet)
     if facts is None:
@@ -336,7 +336,7 @@ def _reported_cost(reported: object) -> int:
 
 
 def _unpriced(
-    wallet: Wallet,
+    rows: Rows,
     event: UsageEvent,
     origin: Origin,
     usage: UsageFacts,
@@ -347,23 +347,23 @@ def _unpriced(
     now: Moment,
 ) -> Decided:
     """Usage that happened but has no price: recorded with its cost, priced later by re-rating."""
-    sealed = seal(
-        Entry(
-            event.subject,
-            wallet.sequence + 1,
-            "unpriced",
-            now.at_ms,
-            wallet.digest,
-            origin,
-            event.source,
-            event.id,
-            fingerprint.hex(),
-            usage,
-            facts,
-            cost=cost,
-            rare=rare,
-        )
+    wallet: Wallet = rows.row(event.subject) or Wallet(event.subject)
+    entry = Entry(
+        event.subject,
+        wallet.sequence + 1,
+        "unpriced",
+        now.at_ms,
+        wallet.digest,
+        origin,
+        event.source,
+        event.id,
+        fingerprint.hex(),
+        usage,
+        facts,
+        cost=cost,
+        rare=rare,
     )
+    sealed = seal(limited(rows, wallet, entry))
     return Decided(
         (sealed,),
         identity=fingerprint + usage_result(sealed.entry),
