@@ -194,11 +194,16 @@ class Judgement:
         if hold in standing.holds or hold in standing.ended:
             self._check("4", asked.reason == "hold_exists", f"{asked.reason}: its hold exists")
             return
+        left = standing.budget_left
+        if left is not None and amount > left:
+            right = (asked.allowed, asked.reason) == (False, "budget_exceeded")
+            self._check("4", right, f"{asked.reason}: {left} of the budget for {amount}")
+            return
         enough = there >= max(amount, LEAST)
         if asked.entry is not None:
             said = asked.entry["data"]["read"]["available"]
         else:
-            said = asked.answer["available"]["USD"]
+            said = asked.answer.get("available", {}).get("USD", "-1")
         self._check("4", pico(said) == there, f"read {said} available, was {there}")
         reason = "ok" if enough else "insufficient_balance"
         right = (asked.allowed, asked.reason) == (enough, reason)

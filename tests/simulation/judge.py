@@ -47,6 +47,7 @@ def judged(
     try:
         standings = _fold(verdict, logs)
         for partition in range(logs.partitions):
+            _judge_budgets(verdict, logs, standings, partition)
             causes = Causes(logs, partition)
             _judge_usage(verdict, logs, standings, causes)
             judge_commands(verdict, logs, standings, causes)
@@ -278,6 +279,18 @@ def _judge_rows(
         differ = sorted(k for k in {*store, *last} if store.get(k) != last.get(k))
         verdict.check("13", not differ, f"partition {partition}: store and rows differ in {differ}")
         verdict.check("9", not differ, f"partition {partition}: an entry without its row")
+
+
+def _judge_budgets(verdict: Verdict, logs: Topics, standings: Standings, partition: int) -> None:
+    """What the rows say of budgets is what the entries add up to."""
+    for key, value in _last_rows(logs, partition).items():
+        customer, _, rest = key.partition("\x1f")
+        if not rest.startswith("spent"):
+            continue
+        row, standing = json.loads(value), standings.of(customer)[-1]
+        said = topics.pico(row.get("used", "0")), topics.pico(row.get("held", "0"))
+        right = standing.used, sum(standing.counted.values())
+        verdict.check("1", said == right, f"{customer}: budget has {said}, the entries say {right}")
 
 
 def _judge_answers(verdict: Verdict, logs: Topics, seen: list[list[bytes]]) -> None:

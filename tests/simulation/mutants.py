@@ -215,6 +215,29 @@ def denied_and_held() -> Planted:
 
 
 @contextmanager
+def budget_passed() -> Planted:
+    """A budget without room denies nothing."""
+    from drawdown.ledger import authorize
+
+    with patch.object(authorize, "without_room", lambda *asked: []):
+        yield
+
+
+@contextmanager
+def budget_counted_by_the_store() -> Planted:
+    """What counts in a budget is read as the last turn left it, not as this one does."""
+    row = PartitionView.row
+
+    def committed(self: Any, key: str) -> Any:
+        if "\x1fspent\x1f" in key and key in self._before:
+            return self._before[key]
+        return row(self, key)
+
+    with patch.object(PartitionView, "row", committed):
+        yield
+
+
+@contextmanager
 def answered_before_it_counts() -> Planted:
     """Answers leave outside the transaction, as they are decided."""
     decide = Settlement.decide
@@ -253,5 +276,7 @@ MUTANTS: Final = (
     identities_not_read_back,
     forgetting_by_the_process_clock,
     denied_and_held,
+    budget_passed,
+    budget_counted_by_the_store,
     answered_before_it_counts,
 )

@@ -253,6 +253,7 @@ _WORK: Final[dict[str, tuple[int, Make]]] = {
             r.choice((0, 2, 5, 8, 30)),
         ),
     ),
+    "budget": (2, lambda r, who, wide: ("budget", r.choice(who), r.choice(("0.004", "0.02", "1")))),
     "credit": (2, lambda r, who, wide: ("credit", r.choice(who), r.choice(("0.004", "1")))),
     "check": (
         6,

@@ -49,6 +49,12 @@ class Sending:
             self.clients.ask("set_terms", customer, credit_limits={"USD": limit})
         )
 
+    def do_budget(self, customer: str, cap: str) -> None:
+        terms = {"asset": "USD", "cap": cap, "window": {"every": "total"}}
+        self.clients.send_command(
+            self.clients.ask("set_budget", customer, budget_id="b", budget=terms)
+        )
+
     def do_check(self, customer: str, tokens: int, astray: bool) -> None:
         estimate = {"estimate": {"quantities": {"input": tokens}}} if tokens else {}
         self.clients.send_command(

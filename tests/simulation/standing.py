@@ -29,6 +29,18 @@ class Standing:
     """Open ones: when each ends, ms, and what it holds."""
     ended: dict[str, str] = field(default_factory=dict)
     """Closed ones, by the kind of entry that closed them."""
+    cap: int | None = None
+    """Of the customer's budget; None where there is none."""
+    used: int = 0
+    """That counts in the budget."""
+    counted: dict[str, int] = field(default_factory=dict)
+    """What open holds count in it."""
+
+    @property
+    def budget_left(self) -> int | None:
+        if self.cap is None:
+            return None
+        return max(self.cap - self.used - sum(self.counted.values()), 0)
 
     def available(self, at_ms: int) -> int:
         """What an authorization at a time could be paid with."""
@@ -72,6 +84,7 @@ class Standings:
                 for name, hold in holds.items()
             },
             ended={**before.ended, data["hold"]["id"]: kind} if _closes(data) else before.ended,
+            **_budget(before, kind, data),
         )
         history.append(standing)
         self._check(entry["id"], before, standing, total)
@@ -85,6 +98,27 @@ class Standings:
         check("5", min(after.left.values(), default=0) >= 0, f"{name}: a grant is below zero")
         grew = after.credit > before.credit
         check("5", not grew or after.credit <= after.limit, f"{name}: more credit than its limit")
+
+
+def _budget(before: Standing, kind: str, data: dict[str, Any]) -> dict[str, Any]:
+    """What counts in the budget after an entry: what is used and held from when it was set on."""
+    if kind == "budget":
+        cap = pico(data["budget"]["terms"]["cap"])
+        return {"cap": cap, "used": before.used, "counted": before.counted}
+    if before.cap is None:
+        return {}
+    used, counted = before.used, dict(before.counted)
+    if kind in ("debit", "capture"):
+        used += pico(data["amount"])
+    if kind == "hold":
+        counted[data["hold"]["id"]] = pico(data["amount"])
+    elif "hold" in data and data["hold"]["id"] in counted:
+        hold = data["hold"]
+        out = pico(hold.get("before", "0")) - pico(hold.get("after", "0"))
+        counted[hold["id"]] = max(counted[hold["id"]] - out, 0)
+        if _closes(data):
+            del counted[hold["id"]]
+    return {"cap": before.cap, "used": used, "counted": counted}
 
 
 def _closes(data: dict[str, Any]) -> bool:
