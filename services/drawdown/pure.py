@@ -343,7 +343,7 @@ class Ledger:
             sequence = int(decided.repeated.split(b" ")[0])
             return self._entries(event.subject)[sequence - 1]
         self._apply(key, decided)
-        return decided.entries[-1].value
+        return decided.of_usage.value
 
     def command(
         self, kind: str, customer: str, *, at: Time | None = None, **fields: Any

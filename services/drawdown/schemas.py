@@ -55,9 +55,11 @@ from drawdown.events.commands import (
     Rerate,
     ResumeSubscription,
     Reverse,
+    SetAutoTopup,
     SetBudget,
     SetState,
     SetTerms,
+    SettleTopup,
     Subscribe,
     Unblock,
     Void,
@@ -95,6 +97,7 @@ from drawdown.events.rows import (
 )
 from drawdown.events.settings import ApiKey, CustomerToken, Restore
 from drawdown.events.structs import UNION_TAGS
+from drawdown.events.topups import TopUpRequestRow, TopUpRow
 from drawdown.events.usage import UsageEvent
 from drawdown.gateway.app import create_app as gateway_app
 from drawdown.gateway.commands import HTTP_STATUS
@@ -131,6 +134,8 @@ RECORDS: Final[Mapping[Topic, Mapping[str, type[BaseModel]]]] = {
         "remove-budget": RemoveBudget,
         "block": Block,
         "unblock": Unblock,
+        "set-auto-topup": SetAutoTopup,
+        "settle-topup": SettleTopup,
     },
     PRICE_BOOK: {
         "asset": AssetRecord,
@@ -151,6 +156,8 @@ RECORDS: Final[Mapping[Topic, Mapping[str, type[BaseModel]]]] = {
         "budget": BudgetRow,
         "scope": ScopeRow,
         "spent": SpentRow,
+        "topup": TopUpRow,
+        "topup-request": TopUpRequestRow,
     },
     DECISIONS: {"decision": Decision},
     LOW_BALANCE: {"low-balance": LowBalance},

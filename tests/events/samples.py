@@ -23,8 +23,10 @@ from drawdown.events.commands import (
     Rerate,
     ResumeSubscription,
     Reverse,
+    SetAutoTopup,
     SetState,
     SetTerms,
+    SettleTopup,
     Subscribe,
     Void,
 )
@@ -42,6 +44,7 @@ from drawdown.events.pricebook import (
 )
 from drawdown.events.rows import HoldRow, RunningRow, SeenRow, SubscriptionRow, WalletRow
 from drawdown.events.settings import ApiKey, CustomerToken
+from drawdown.events.topups import TopUpRequestRow, TopUpRow
 from drawdown.events.usage import UsageEvent
 
 AT: Final = "2027-01-15T08:00:00Z"
@@ -74,6 +77,11 @@ SUMS: Final = {
         {"asset": "USD", "opening": "0", "closing": "5", "movements": {"granted": "5"}},
     ],
     "revenue": {"paid_in": "5", "deferred_closing": "5", "cost": "-1", "margin": "1"},
+}
+TOPUP_TERMS: Final = {
+    "below": {"amount": "20", "days_left": 2},
+    "top_up": {"amount": "50", "cost_basis": "1", "expires_in_days": 30},
+    "caps": {"per": "month", "zone": "UTC", "requests": 3, "amount": "150"},
 }
 UPLOAD: Final = {"version": "v1", "upload": "u1"}
 RATE: Final = {
@@ -650,6 +658,96 @@ SAMPLES: Final[list[tuple[type[BaseModel], dict[str, Any]]]] = [
         },
     ),
     (
+        SetAutoTopup,
+        {
+            **COMMAND,
+            "type": "set_auto_topup",
+            "asset": "USD",
+            "below": {"amount": "20", "days_left": 2},
+            "top_up": {"amount": "50", "cost_basis": "1", "expires_in_days": 30},
+            "caps": {"per": "week", "zone": "UTC", "requests": 3, "amount": "150"},
+            "reason": "asked for",
+        },
+    ),
+    (
+        SettleTopup,
+        {
+            **COMMAND,
+            "type": "settle_topup",
+            "request_id": "topup-USD-7",
+            "outcome": "paid",
+            "amount": "50",
+            "reference": "pi_1",
+            "detail": "by card",
+        },
+    ),
+    (
+        TopUpRow,
+        {
+            "row": "topup",
+            "customer": "ada",
+            "asset": "USD",
+            "terms": TOPUP_TERMS,
+            "outstanding": "topup-USD-7",
+            "window": {"starts_at": AT, "ends_at": AT, "requests": 1, "amount": "50"},
+            "failures": 2,
+            "waits_until": AT,
+            "low": True,
+            "burn": {"since_at": AT, "hour_at": AT, "spent": ["1", "0", "-2"]},
+            "sequence": 7,
+        },
+    ),
+    (
+        TopUpRequestRow,
+        {
+            "row": "topup_request",
+            "customer": "ada",
+            "id": "topup-USD-7",
+            "asset": "USD",
+            "amount": "50",
+            "cost_basis": "1",
+            "expires_in_days": 30,
+            "requested_at": AT,
+            "deadline_at": AT,
+            "state": "failed",
+            "reference": "pi_1",
+            "detail": "declined",
+            "sequence": 8,
+        },
+    ),
+    (
+        Entry,
+        {
+            **ENVELOPE,
+            "type": "drawdown.entry.topup",
+            "digest": DIGEST,
+            "data": {
+                "sequence": 2,
+                "previous": DIGEST,
+                "cause": {"timer": "topup", "due_at": AT},
+                "topup": {
+                    "asset": "USD",
+                    "change": "request",
+                    "terms": TOPUP_TERMS,
+                    "request": "topup-USD-7",
+                    "amount": "50",
+                    "cost_basis": "1",
+                    "expires_in_days": 30,
+                    "available": "19",
+                    "burn_a_day": "12",
+                    "days_left": 1,
+                    "deadline_at": AT,
+                    "window": {"starts_at": AT, "ends_at": AT, "requests": 1, "amount": "50"},
+                    "failures": 1,
+                    "waits_until": AT,
+                    "late": True,
+                    "reference": "pi_1",
+                    "detail": "declined",
+                },
+            },
+        },
+    ),
+    (
         Decision,
         {
             "kind": "authorization",
@@ -697,6 +795,26 @@ SAMPLES: Final[list[tuple[type[BaseModel], dict[str, Any]]]] = [
             **ENVELOPE,
             "type": "drawdown.usage.unpriced",
             "data": {"sequence": 2, "detail": "no price", "meter": "llm", "amount": "1"},
+        },
+    ),
+    (
+        Notice,
+        {
+            **ENVELOPE,
+            "type": "drawdown.topup.requested",
+            "data": {
+                "sequence": 2,
+                "detail": "19 USD are left",
+                "asset": "USD",
+                "amount": "50",
+                "request": "topup-USD-7",
+                "available": "19",
+                "burn_a_day": "12",
+                "days_left": 1,
+                "deadline_at": AT,
+                "waits_until": AT,
+                "reference": "pi_1",
+            },
         },
     ),
     (

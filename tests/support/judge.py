@@ -193,11 +193,12 @@ def _customer_wrongs(
 def _of_another(entry: dict[str, Any]) -> bool:
     """A conversion is two entries of one command: what is given, and what is got. A subscription
     comes with fees, grants and what else follows. One of them has the command's id; of a
-    re-rating and of the last use under a hold, the second of the two."""
+    re-rating and of the last use under a hold, the second of the two. A top-up is asked for behind
+    whatever left the balance low."""
     if "id" in entry["data"]:
         return False
     kinds = ("convert", "subscription", "fee", "debit", "grant", "void", "terms")
-    kinds += ("reversal", "release")
+    kinds += ("reversal", "release", "topup")
     return entry["type"].rpartition(".")[2] in kinds
 
 

@@ -152,6 +152,8 @@ SUBSCRIPTION = "/v1/customers/{customer}/subscriptions/{subscription}"
         (f"{SUBSCRIPTION}/change", "post", "change_subscription", "200"),
         (f"{SUBSCRIPTION}/cancel", "post", "cancel_subscription", "200"),
         (f"{SUBSCRIPTION}/resume", "post", "resume_subscription", "200"),
+        ("/v1/customers/{customer}/auto-topups/{asset}", "put", "set_auto_topup", "200"),
+        ("/v1/customers/{customer}/topups/{topup}/settlement", "post", "settle_topup", "200"),
     ],
 )
 def test_the_commands_in_the_examples_are_commands(
@@ -164,6 +166,10 @@ def test_the_commands_in_the_examples_are_commands(
         filled_in["hold_id"] = "run-4711"
     if "{subscription}" in path:
         filled_in["subscription_id"] = "main"
+    if "{asset}" in path:
+        filled_in["asset"] = "USD"
+    if "{topup}" in path:
+        filled_in["request_id"] = "topup-USD-41"
     decode_command(encode({**filled_in, **body, "type": kind}))
     content = door["responses"][answer]["content"]["application/json"]
     assert content["schema"] == {"$ref": "#/components/schemas/Decision"}

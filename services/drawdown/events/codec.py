@@ -55,6 +55,7 @@ from drawdown.events.rows import (
 )
 from drawdown.events.settings import AnySetting, ApiKey, CustomerToken, Restore
 from drawdown.events.structs import struct_of, union_of
+from drawdown.events.topups import TopUpRequestRow, TopUpRow
 from drawdown.events.usage import UsageEvent
 
 RECORD_BYTES_MAX: Final = 1 << 20
@@ -198,6 +199,8 @@ AnyRowRecord = (
     | BudgetRow
     | ScopeRow
     | SpentRow
+    | TopUpRow
+    | TopUpRequestRow
 )
 decode_row: Callable[[bytes], AnyRowRecord] = _decoder(union_of(AnyRow, checked=False))
 decode_decision: Callable[[bytes], Decision] = _decoder(struct_of(Decision))

@@ -28,6 +28,7 @@ from drawdown.events.base import (
 )
 from drawdown.events.limits import BudgetTerms, LimitScope
 from drawdown.events.statements import StatementSums
+from drawdown.events.topups import Below, TopUp, TopUpCaps
 
 Category = Literal["paid", "promotional", "included"]
 DrawdownPolicy = Literal[
@@ -499,6 +500,35 @@ class Unblock(Command):
     reason: DimensionValue | None = None
 
 
+class SetAutoTopup(Command):
+    """Say when an asset of a customer is low, and what is then bought or told. It replaces what was
+    said before of the asset. Opens the wallet of a customer nobody has seen."""
+
+    type: Literal["set_auto_topup"] = "set_auto_topup"
+    asset: Name
+    below: Below | None = Field(default=None, description="What counts as low; needed")
+    top_up: TopUp | None = Field(
+        default=None, description="What is bought then; without it, it is only told"
+    )
+    caps: TopUpCaps | None = Field(default=None, description="Needed with `top_up`")
+    remove: bool = Field(default=False, description="No auto top-up any more")
+    reason: DimensionValue | None = None
+
+
+class SettleTopup(Command):
+    """Say how the payment of a requested top-up went. A paid one becomes a grant, once for good;
+    also where it had failed before, because money was taken."""
+
+    type: Literal["settle_topup"] = "settle_topup"
+    request_id: Identifier
+    outcome: Literal["paid", "failed"]
+    amount: AmountPositive | None = Field(
+        default=None, description="What was paid for; default what was requested"
+    )
+    reference: DimensionValue | None = Field(default=None, description="The payment's own id")
+    detail: DimensionValue | None = Field(default=None, description="Why it failed, in words")
+
+
 EveryCommand = (
     Authorize
     | Capture
@@ -521,5 +551,7 @@ EveryCommand = (
     | RemoveBudget
     | Block
     | Unblock
+    | SetAutoTopup
+    | SettleTopup
 )
 AnyCommand = Annotated[EveryCommand, Field(discriminator="type")]

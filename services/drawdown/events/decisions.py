@@ -24,6 +24,7 @@ from drawdown.events.base import (
 from drawdown.events.entries import HeldPart, SubscriptionFacts
 from drawdown.events.limits import LimitState
 from drawdown.events.reasons import Reason
+from drawdown.events.topups import TopUpFacts
 
 
 class HoldState(Record):
@@ -97,3 +98,4 @@ class Decision(Record):
     limits: list[LimitState] = Field(
         default_factory=list, description="The budgets that were looked at"
     )
+    topup: TopUpFacts | None = Field(default=None, description="What was done about a top-up")

@@ -40,6 +40,7 @@ from drawdown.events.commands import (
 )
 from drawdown.events.limits import BlockFacts, BudgetFacts, LimitFacts
 from drawdown.events.statements import StatementFacts
+from drawdown.events.topups import TopUpFacts
 
 EntryType = Literal[
     "drawdown.entry.grant",
@@ -65,6 +66,7 @@ EntryType = Literal[
     "drawdown.entry.fee",
     "drawdown.entry.budget",
     "drawdown.entry.block",
+    "drawdown.entry.topup",
 ]
 TYPE_PREFIX: Final = "drawdown.entry."
 """What stands before the entry's kind in the event's type."""
@@ -460,6 +462,7 @@ class EntryData(Record):
     limits: list[LimitFacts] = Field(
         default_factory=list, description="The budgets it counts in, or was allowed by"
     )
+    topup: TopUpFacts | None = None
 
 
 class Entry(Record):

@@ -10,6 +10,7 @@ from drawdown.events.base import (
     Amount,
     Count,
     CustomerId,
+    DimensionValue,
     Identifier,
     Name,
     Record,
@@ -54,6 +55,19 @@ class NoticeData(Record):
     percent: Count | None = Field(default=None, description="Of the cap that was reached")
     cap: Amount | None = None
     resets_at: Timestamp | None = None
+    request: Identifier | None = Field(
+        default=None, description="Of a top-up: the key of its payment and of its answer"
+    )
+    available: Amount | None = Field(default=None, description="When the balance was found low")
+    burn_a_day: Amount | None = None
+    days_left: Count | None = None
+    deadline_at: Timestamp | None = Field(
+        default=None, description="A request without an answer until then counts as failed"
+    )
+    waits_until: Timestamp | None = Field(
+        default=None, description="Nothing more is requested until then"
+    )
+    reference: DimensionValue | None = Field(default=None, description="Of the payment")
 
 
 class Notice(Record):
@@ -66,6 +80,11 @@ class Notice(Record):
         "drawdown.usage.unpriced",
         "drawdown.balance.overdrawn",
         "drawdown.budget.threshold_reached",
+        "drawdown.balance.days_low",
+        "drawdown.topup.requested",
+        "drawdown.topup.succeeded",
+        "drawdown.topup.failed",
+        "drawdown.topup.capped",
     ]
     subject: CustomerId
     time: Timestamp

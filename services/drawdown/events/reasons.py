@@ -52,6 +52,8 @@ class Reason(StrEnum):
     TOO_MANY_BUDGETS = "too_many_budgets"
     BLOCKED = "blocked"
     NOT_BLOCKED = "not_blocked"
+    TOPUP_UNKNOWN = "topup_unknown"
+    TOPUP_SETTLED = "topup_settled"
     # dead letters
     MALFORMED = "malformed"
     OVERSIZED = "oversized"
@@ -173,6 +175,13 @@ MEANINGS: dict[Reason, str] = {
         " why. Unblock it, once that is mended."
     ),
     Reason.NOT_BLOCKED: "The scope is not blocked: nothing changed.",
+    Reason.TOPUP_UNKNOWN: (
+        "The customer has no auto top-up of this asset, or no top-up of this id was requested."
+    ),
+    Reason.TOPUP_SETTLED: (
+        "The top-up was settled before: a paid one is a grant already, and one that failed can only"
+        " be paid. Nothing changed."
+    ),
     Reason.MALFORMED: "Not a record of this topic: bad JSON, a missing field, a wrong type.",
     Reason.OVERSIZED: "Larger than 1 MiB. Send what is counted, not what was said.",
     Reason.KEY_MISSING: "The record has no key. Its key is the customer: the event's `subject`.",

@@ -38,6 +38,7 @@ from drawdown.events.commands import (
 from drawdown.events.entries import HeldPart, RecurrenceFacts, SubscriptionFacts
 from drawdown.events.limits import BlockState, BudgetTerms, LimitScope, ScopeText, Window
 from drawdown.events.statements import IssuedFacts
+from drawdown.events.topups import TopUpRequestRow, TopUpRow
 
 
 class GrantRow(Record):
@@ -136,6 +137,9 @@ class WalletRow(Record):
     scopes: dict[str, Count] = Field(
         default_factory=dict,
         description="How many scopes have a budget or a block, by the names of their dimensions",
+    )
+    topups: list[Name] = Field(
+        default_factory=list, description="Assets with an auto top-up; each has a row of its own"
     )
 
 
@@ -318,6 +322,8 @@ AnyRow = Annotated[
     | SubscriptionRow
     | BudgetRow
     | ScopeRow
-    | SpentRow,
+    | SpentRow
+    | TopUpRow
+    | TopUpRequestRow,
     Field(discriminator="row"),
 ]

@@ -26,6 +26,7 @@ from drawdown.gateway.commands import WAIT_S_MAX, command_in, decided, wait_of, 
 from drawdown.gateway.exchange import Gateway
 from drawdown.gateway.intake import PLAIN, Taken, read_events
 from drawdown.gateway.subscriptions import add_subscription_doors
+from drawdown.gateway.topups import add_topup_doors
 from drawdown.gateway.wallets import add_wallet_doors
 from drawdown.stream.ports import Cluster
 from drawdown.web.app import body_of, caller_of, make_app
@@ -239,6 +240,7 @@ def create_app(cluster: Cluster, environment: Environment, instance: str) -> Fas
 
     add_wallet_doors(app, gateway)
     add_subscription_doors(app, gateway)
+    add_topup_doors(app, gateway)
     return app
 
 

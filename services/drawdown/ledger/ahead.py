@@ -27,9 +27,13 @@ class Ahead(RowsAfter):
     def add(self, entry: Entry) -> Sealed:
         """Make an entry that follows from the rows as they are now."""
         sealed = seal(entry)
+        self.follow(sealed)
+        return sealed
+
+    def follow(self, sealed: Sealed) -> None:
+        """Take over an entry that was made already."""
         self._changed.update(evolve(self, sealed))
         self.entries.append(sealed)
-        return sealed
 
     def tell(self, decided: Decided) -> None:
         """Take over what a part of the decision has to tell."""

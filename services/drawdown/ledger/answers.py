@@ -48,6 +48,13 @@ SUBSCRIPTIONS: Final = {
     "resume": "resume_subscription",
 }
 """Of entries about a subscription, by what they did."""
+TOPUPS: Final = {
+    "set": "set_auto_topup",
+    "remove": "set_auto_topup",
+    "paid": "settle_topup",
+    "failed": "settle_topup",
+}
+"""Of entries about an auto top-up, by what they did."""
 RERATE: Final = "rerate"
 """The command behind those that price a use anew, whatever their kind."""
 
@@ -63,6 +70,8 @@ def answer_of(sealed: Sealed) -> Decision:
     subscription = entry.rare.subscription
     if entry.rare.rerates is not None:
         command = RERATE
+    elif entry.rare.topup is not None:
+        command = TOPUPS[entry.rare.topup.change]
     elif subscription is not None:
         command = SUBSCRIPTIONS[subscription.change]
     elif entry.rare.budget is not None:
@@ -98,6 +107,7 @@ def answer_of(sealed: Sealed) -> Decision:
         statement=None if entry.rare.statement is None else entry.rare.statement.number,
         subscription=subscription,
         limits=states_after(entry.rare.limits),
+        topup=entry.rare.topup,
     )
 
 

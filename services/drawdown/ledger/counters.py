@@ -28,6 +28,7 @@ from drawdown.ledger.rates.terms import Number
 from drawdown.ledger.rates.weighted import share
 from drawdown.ledger.rows import Row
 from drawdown.ledger.slices import BrokenInvariantError
+from drawdown.ledger.topup_values import request_key, topup_key
 from drawdown.ledger.values import (
     NEVER,
     SHARD_LENGTH,
@@ -252,6 +253,11 @@ def timer_of(entry: Entry) -> str:
     if entry.origin.timer == BUDGET:
         (limit,) = entry.rare.limits
         return spent_key(entry.customer, limit.budget, limit.scope)
+    facts = entry.rare.topup
+    if facts is not None and facts.change == "unanswered" and facts.request is not None:
+        return request_key(entry.customer, facts.request)
+    if facts is not None and facts.change == "rearm":
+        return topup_key(entry.customer, facts.asset)
     return entry.customer
 
 

@@ -44,6 +44,8 @@ from drawdown.ledger.subscriptions import (
 )
 from drawdown.ledger.terms import terms_entry
 from drawdown.ledger.timers import begun, due
+from drawdown.ledger.topup_values import Topup, TopupRequest
+from drawdown.ledger.topups import looked_after, set_auto_topup, settle_topup, topup_due
 from drawdown.ledger.usage import EARLY_MS_MAX, LATENESS_MS_DEFAULT
 from drawdown.ledger.values import Hold, Running, Seen, Wallet
 
@@ -71,8 +73,14 @@ MOVES: Final[Mapping[str, Callable[..., tuple[Decided, Entry]]]] = {
     "issue_statement": issue,
 }
 """What makes it of other commands of operators that move money, and what else comes of them."""
-OF_CLOSED: Final = frozenset({AUTHORIZE, CAPTURE, "release", "issue_statement"})
-"""Commands that a closed wallet takes: two end a hold, one is denied, and statements go on."""
+TOPUPS: Final[Mapping[str, Callable[..., Decided]]] = {
+    "set_auto_topup": set_auto_topup,
+    "settle_topup": settle_topup,
+}
+"""What decides those about auto top-ups."""
+OF_CLOSED: Final = frozenset({AUTHORIZE, CAPTURE, "release", "issue_statement", "settle_topup"})
+"""Commands that a closed wallet takes: two end a hold, one is denied, statements go on, and money
+that was taken is booked."""
 
 _Decision = struct_of(Decision)
 
@@ -85,6 +93,14 @@ def decide_command(
     Raises RecordError with Reason.CONFLICT for an id that was used before with other content, and
     with other reasons for what cannot be done; `refused` makes the answer of it.
     """
+    decided = _new_or_known(rows, command, key, origin, books, now)
+    # A check that only finds a cycle begun leaves the rest to what comes of its own cause.
+    return decided if decided.identity is None else looked_after(rows, decided, now)
+
+
+def _new_or_known(
+    rows: Rows, command: Command, key: bytes, origin: Origin, books: Books, now: Moment
+) -> Decided:
     known = rows.identity(key)
     fingerprint = command_fingerprint(command)
     if known is not None:
@@ -129,6 +145,8 @@ def _decide(
     kind = kind_of(command)
     if kind == AUTHORIZE:
         return authorize(rows, cast(Authorize, command), fingerprint, origin, books, now)
+    if kind in TOPUPS:
+        return TOPUPS[kind](rows, command, fingerprint, origin, books, now)
     if kind in SUBSCRIPTIONS:
         asked_of = cast(AnySubscriptionCommand, command)
         return decide_subscription(rows, asked_of, fingerprint, origin, books, now)
@@ -194,8 +212,12 @@ def _check_open(wallet: Wallet, kind: str) -> None:
 
 
 def decide_timer(rows: Rows, key: str, books: Books, now: Moment) -> Decided:
-    """What a row's timer brings about at `now`, if it is due: a hold expires, a period ends, or
-    grants of a wallet come again, lapse or roll over."""
+    """What a row's timer brings about at `now`, if it is due: a hold expires, a period ends, a
+    top-up's wait is over, or grants of a wallet come again, lapse or roll over."""
+    return looked_after(rows, _fired(rows, key, books, now), now)
+
+
+def _fired(rows: Rows, key: str, books: Books, now: Moment) -> Decided:
     row = rows.row(key)
     if row is None or row.due_ms is None or row.due_ms > now.at_ms:
         return Decided()
@@ -208,6 +230,8 @@ def decide_timer(rows: Rows, key: str, books: Books, now: Moment) -> Decided:
         return Decided((expired(rows, owner, row, now),), wallet=owner)
     if isinstance(row, Spent):
         return Decided((closed(rows, row, now),), wallet=rows.row(row.customer))
+    if isinstance(row, Topup | TopupRequest):
+        return topup_due(rows, row, now)
     if not isinstance(row, Wallet):
         return Decided()  # no other row has a timer
     return due(rows, row, books, now)

@@ -31,6 +31,7 @@ from drawdown.ledger.slices import (
 )
 from drawdown.ledger.spent import evolve_limits
 from drawdown.ledger.subscribed import evolve_subscriptions, still_due
+from drawdown.ledger.topped_up import assets_of, evolve_topups
 from drawdown.ledger.values import (
     NEVER,
     NO_POLICY,
@@ -76,9 +77,8 @@ class RowsAfter:
 def evolve(rows: Rows, sealed: Sealed) -> dict[str, Row | None]:
     """The rows that `sealed` changes, by key; None where a row is gone."""
     customer = sealed.entry.customer
-    changed: dict[str, Row | None] = {
-        customer: evolve_wallet(rows.row(customer) or Wallet(customer), sealed)
-    }
+    wallet = evolve_wallet(rows.row(customer) or Wallet(customer), sealed)
+    changed: dict[str, Row | None] = {customer: wallet}
     hold = sealed.entry.hold
     if hold is not None:
         key = hold_key(customer, hold.id)
@@ -88,6 +88,8 @@ def evolve(rows: Rows, sealed: Sealed) -> dict[str, Row | None]:
     if sealed.entry.rare is not NOTHING_RARE:
         changed.update(evolve_subscriptions(rows, sealed))
         changed.update(evolve_limits(rows, sealed))
+    if wallet.topups or sealed.entry.rare.topup is not None:
+        changed.update(evolve_topups(rows, sealed, wallet))
     changed.update(marked(sealed))
     return changed
 
@@ -169,6 +171,9 @@ def evolve_wallet(wallet: Wallet, sealed: Sealed) -> Wallet:
     )
     if hold is not None:
         holds += (entry.kind == "hold") - hold.closed
+    topups = wallet.topups
+    if entry.rare.topup is not None:
+        topups = assets_of(topups, entry.rare.topup)
     issued = wallet.issued
     if entry.rare.statement is not None:
         issued = issued_by(entry.rare.statement)
@@ -189,6 +194,7 @@ def evolve_wallet(wallet: Wallet, sealed: Sealed) -> Wallet:
         issued,
         subscriptions,
         wallet.scopes if entry.rare.scopes is None else entry.rare.scopes,
+        topups,
     )
 
 

@@ -38,6 +38,7 @@ from drawdown.events.numbers import amount_of, amount_text
 from drawdown.events.reasons import Reason
 from drawdown.events.statements import StatementFacts
 from drawdown.events.structs import replaced, struct_of
+from drawdown.events.topups import TopUpFacts
 from drawdown.ledger.drawdown import Slice
 
 
@@ -75,6 +76,7 @@ class Rare(Value, frozen=True):
     """Of the wallet after it, where it changes them."""
     limits: tuple[LimitFacts, ...] = ()
     """What it counts in budgets."""
+    topup: TopUpFacts | None = None
 
 
 NOTHING_RARE: Final = Rare()
@@ -204,6 +206,7 @@ def seal(entry: Entry, before_text: str | None = None) -> Sealed:
             block=rare.block,
             scopes=None if rare.scopes is None else dict(rare.scopes),
             limits=list(rare.limits),
+            topup=rare.topup,
         )
     if entry.running is not None:
         record = replaced(record, running=entry.running)
@@ -269,6 +272,7 @@ def entry_of(record: wire.Entry) -> Entry:
         data.block,
         data.scopes,
         tuple(data.limits),
+        data.topup,
     )
     return Entry(
         customer=record.subject,

@@ -50,6 +50,11 @@ class Decided(Value, frozen=True):
     wallet: Wallet | None = None
     """The wallet as it was read: what the first entry changes."""
 
+    @property
+    def of_usage(self) -> Sealed:
+        """The entry of the usage event itself, among what came with it."""
+        return next(each for each in reversed(self.entries) if each.entry.source is not None)
+
 
 def blank(wallet: Wallet, kind: str, origin: Origin, now: Moment) -> Entry:
     """An entry of this kind that moves nothing yet."""

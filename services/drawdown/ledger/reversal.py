@@ -40,6 +40,7 @@ INSTEAD: Final = {
     "settle": "adjust",
     "convert": "adjust",
     "statement": "it stands: what is set right later is in the next one",
+    "topup": "set the terms as they were; a top-up that was paid is a grant of its own",
     "close": "what its period counted is closed for good",
 }
 """What to do about entries that have no inverse."""

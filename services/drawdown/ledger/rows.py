@@ -30,6 +30,14 @@ from drawdown.events.structs import replaced, struct_of
 from drawdown.ledger.budgets import Budget, Scoped, Spent, number_of, number_text
 from drawdown.ledger.drawdown import spendable
 from drawdown.ledger.limit_rows import LIMIT_RECORDS, LIMIT_ROWS
+from drawdown.ledger.topup_values import (
+    Topup,
+    TopupRequest,
+    request_of,
+    request_record,
+    topup_of,
+    topup_record,
+)
 from drawdown.ledger.values import (
     NEVER,
     NO_FLOWS,
@@ -57,7 +65,19 @@ from drawdown.ledger.values import (
     next_due,
 )
 
-Row = Wallet | Hold | Running | Seen | Reversed | Subscription | Budget | Scoped | Spent
+Row = (
+    Wallet
+    | Hold
+    | Running
+    | Seen
+    | Reversed
+    | Subscription
+    | Budget
+    | Scoped
+    | Spent
+    | Topup
+    | TopupRequest
+)
 """Every kind of row there is."""
 
 steady_text = lru_cache(maxsize=4096)(amount_text)
@@ -110,6 +130,8 @@ def row_bytes(row: Row) -> bytes:
         rest += f',"subscriptions":{encode(_due_records(row)).decode()}'
     if row.scopes:
         rest += f',"scopes":{encode(row.scopes).decode()}'
+    if row.topups:
+        rest += f',"topups":{encode(row.topups).decode()}'
     return (
         f'{{"row":"wallet","customer":{quoted(row.customer)},"sequence":{row.sequence}'
         f',"digest":"{row.digest}","at":"{at_text(row.at_ms)}"'
@@ -211,6 +233,7 @@ def wallet_record(wallet: Wallet) -> wire.WalletRow:
         issued=None if wallet.issued is None else _issued_record(wallet.issued),
         subscriptions=_due_records(wallet),
         scopes=dict(wallet.scopes),
+        topups=list(wallet.topups),
     )
 
 
@@ -326,6 +349,8 @@ RECORDS: Final[Mapping[type, Callable[..., object]]] = {
     Reversed: _reversed_record,
     Subscription: subscription_record,
     **LIMIT_RECORDS,
+    Topup: topup_record,
+    TopupRequest: request_record,
 }
 """The record of each kind of row but the wallet."""
 
@@ -399,9 +424,15 @@ def due_of(value: bytes) -> int | None:
     return None
 
 
-ENDS: Final = (b'"expires_at"', b'"next_at"', b'"closes_at"')
+ENDS: Final = (
+    b'"expires_at"',
+    b'"next_at"',
+    b'"closes_at"',
+    b'"waits_until"',
+    b'"deadline_at"',
+)
 """What a row says where it has a timer: a grant or a hold that ends, a grant that comes again, a
-period that closes."""
+period that closes, a wait of an auto top-up, a request that nobody answers."""
 
 
 def decoded_wallet(value: bytes) -> Wallet:
@@ -529,6 +560,7 @@ def _wallet(row: wire.WalletRow) -> Wallet:
         issued=None if row.issued is None else _issued(row.issued),
         subscriptions=subscriptions,
         scopes=row.scopes,
+        topups=tuple(row.topups),
     )
 
 
@@ -544,6 +576,8 @@ ROWS: Final[Mapping[str, Callable[..., Row]]] = {
     "reversed": _reversed,
     "subscription": _subscription,
     **LIMIT_ROWS,
+    "topup": topup_of,
+    "topup_request": request_of,
 }
 """What makes the row of each kind of record."""
 

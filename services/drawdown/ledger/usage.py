@@ -39,6 +39,7 @@ from drawdown.ledger.outcome import Decided, Moment, crossings
 from drawdown.ledger.prices import AnyRate, CompiledRate, Quantities, UnpricedError
 from drawdown.ledger.pricing import Use, charge_of
 from drawdown.ledger.timers import begun
+from drawdown.ledger.topups import looked_after
 from drawdown.ledger.values import Account, Wallet
 
 EARLY_MS_MAX: Final = 300_000
@@ -58,6 +59,14 @@ def decide_usage(
 
     `key` is the event's `usage_key`. Raises RecordError for what goes to the dead letters.
     """
+    decided = _decide(rows, event, key, origin, books, now)
+    wallet = decided.wallet
+    return looked_after(rows, decided, now) if wallet is not None and wallet.topups else decided
+
+
+def _decide(
+    rows: Rows, event: UsageEvent, key: bytes, origin: Origin, books: Books, now: Moment
+) -> Decided:
     fingerprint = usage_fingerprint(event)
     known = rows.identity(key)
     if known is not None:
@@ -95,7 +104,7 @@ def decide_usage(
     if wallet.due_ms is not None and wallet.due_ms <= at_ms:
         ahead = begun(rows, wallet, books, now)
         if ahead.entries:
-            decided = decide_usage(ahead, event, key, origin, books, now)
+            decided = _decide(ahead, event, key, origin, books, now)
             return ahead.before(decided, wallet)
     rare = NOTHING_RARE
     if wallet.subscriptions:

@@ -248,6 +248,8 @@ class Wallet(Value, frozen=True):
     subscriptions: tuple[SubscriptionDue, ...] = ()
     scopes: Mapping[str, int] = {}
     """How many scopes have a budget or a block, by shape (`budgets.shape_text`)."""
+    topups: tuple[str, ...] = ()
+    """Assets with an auto top-up: whatever may make them low looks at their rows."""
 
     def account(self, asset: str) -> Account:
         return self.accounts.get(asset) or Account(asset)

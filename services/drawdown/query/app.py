@@ -6,16 +6,14 @@ Every answer says where it stands: the partition and offset it was read at, and 
 from __future__ import annotations
 
 import asyncio
-import base64
 import re
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Annotated, Any, Final, cast
+from typing import Any, Final, cast
 
 import msgspec
 from fastapi import FastAPI, Request, Response
-from fastapi import Query as QueryParameter
 from pydantic import BaseModel, Field
 from starlette.responses import StreamingResponse
 
@@ -28,23 +26,21 @@ from drawdown.events.entries import Entry
 from drawdown.events.rows import AccountRow, GrantRow, HoldRow, SubscriptionRow, WalletRow
 from drawdown.query.answers import HEADERS, Customer, Where, json_of, where
 from drawdown.query.entries import Entries
+from drawdown.query.paging import LIMIT, Cursor, Limit, from_cursor, not_a_cursor, page
 from drawdown.query.replica import KINDS, Replica, wake
 from drawdown.query.statements import add_statement_door
+from drawdown.query.topups import add_topup_doors
 from drawdown.stream.ports import Cluster
 from drawdown.web.app import caller_of, make_app
 from drawdown.web.openapi import answered, problems
 from drawdown.web.problems import ProblemError
 
-LIMIT: Final = 50
-LIMIT_MAX: Final = 100
 BEAT_S: Final = 5.0
 GAP_S: Final = 0.1
 """Between two wallets of a stream: ten a second are enough for a page."""
 RETRY_MS: Final = 2_000
 HOLD, SUBSCRIPTION = "hold", "subscription"
 """Kinds of row."""
-Limit = Annotated[int, QueryParameter(ge=1, le=LIMIT_MAX)]
-Cursor = Annotated[str, QueryParameter(max_length=512)]
 
 
 class WalletAnswer(BaseModel):
@@ -177,15 +173,15 @@ def create_app(cluster: Cluster, environment: Environment, directory: Path) -> F
         """A page of a customer's rows of a kind, by id. Raises ProblemError."""
         position = where(query.replica.position(customer))
         query.wallet(customer)
-        found = query.replica.rows(customer, kind, _from_cursor(cursor), limit + 1)
-        return _page(found, limit, {"position": position})
+        found = query.replica.rows(customer, kind, from_cursor(cursor), limit + 1)
+        return page(found, limit, {"position": position})
 
     @app.get("/v1/customers", response_model=CustomersAnswer, summary="All customers, by id")
     def customers(request: Request, limit: Limit = LIMIT, cursor: Cursor = "") -> Response:
         caller_of(request, "read")
         positions = [where(position) for position in query.replica.positions()]
-        found = query.replica.customers(_from_cursor(cursor), limit + 1)
-        return _page(found, limit, {"positions": positions})
+        found = query.replica.customers(from_cursor(cursor), limit + 1)
+        return page(found, limit, {"positions": positions})
 
     @app.get(
         "/v1/customers/{customer:path}/wallet",
@@ -279,11 +275,11 @@ def create_app(cluster: Cluster, environment: Environment, directory: Path) -> F
         request: Request, customer: Customer, limit: Limit = LIMIT, cursor: Cursor = ""
     ) -> Response:
         caller_of(request, "read", customer)
-        before = _sequence_of(_from_cursor(cursor))
+        before = _sequence_of(from_cursor(cursor))
         position = where(query.entries.position(customer))
         found = query.entries.latest(customer, before, limit + 1)
         keyed = [(str(_decode_sequence(value).data.sequence), value) for value in found]
-        return _page(keyed, limit, {"position": position})
+        return page(keyed, limit, {"position": position})
 
     @app.get(
         "/v1/customers/{customer:path}/stream",
@@ -308,6 +304,7 @@ def create_app(cluster: Cluster, environment: Environment, directory: Path) -> F
         )
 
     add_statement_door(app, query.entries)
+    add_topup_doors(app, rows_of)
     return app
 
 
@@ -382,39 +379,10 @@ _decode_sequence = msgspec.json.Decoder(_EntryPart).decode
 _decode_parts = msgspec.json.Decoder(_WalletParts).decode
 
 
-def _page(found: Sequence[tuple[str, bytes]], limit: int, stands: dict[str, Any]) -> Response:
-    """The first `limit` of what was found, by key. One more was asked for: it says whether the next
-    page has any."""
-    more = len(found) > limit
-    return json_of(
-        {
-            **stands,
-            "data": [msgspec.Raw(value) for _, value in found[:limit]],
-            "has_more": more,
-            "next_cursor": _cursor(found[limit - 1][0]) if more else None,
-        }
-    )
-
-
-def _cursor(last: str) -> str:
-    return base64.urlsafe_b64encode(last.encode()).decode()
-
-
-def _from_cursor(cursor: str) -> str:
-    try:
-        return base64.b64decode(cursor, altchars=b"-_", validate=True).decode()
-    except ValueError:
-        raise _not_a_cursor() from None
-
-
 def _sequence_of(cursor: str) -> int | None:
     """The sequence that entries are to come before; None for the newest."""
     if not cursor:
         return None
     if not re.fullmatch("[1-9][0-9]{0,15}", cursor):
-        raise _not_a_cursor()
+        raise not_a_cursor()
     return int(cursor)
-
-
-def _not_a_cursor() -> ProblemError:
-    return ProblemError(400, "invalid", "not a cursor of this door", field="cursor")

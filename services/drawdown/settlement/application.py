@@ -47,8 +47,10 @@ from drawdown.ledger.replay import identified, remembered
 from drawdown.ledger.rows import Row, due_of, row_bytes, row_of
 from drawdown.ledger.spent import evolve_limits
 from drawdown.ledger.subscribed import evolve_subscriptions
+from drawdown.ledger.topped_up import evolve_topups
 from drawdown.ledger.usage import EARLY_MS_MAX, decide_usage, usage_answer, usage_refused
 from drawdown.ledger.values import hold_key
+from drawdown.settlement.topup_notices import topup_notice
 from drawdown.stream.application import (
     COMMANDS,
     USAGE,
@@ -178,7 +180,7 @@ class Settlement:
         if answered:
             repeated = result is not None
             if result is None:
-                result = usage_result(decided.entries[-1].entry)
+                result = usage_result(decided.of_usage.entry)
             effects.answer(record, encode(usage_answer(event, result, now, repeated=repeated)))
 
     def _decide_command(
@@ -236,6 +238,12 @@ class Settlement:
             if sealed.entry.running is not None:
                 for row_key, counted in evolve_counters(view, sealed).items():
                     view.put(row_key, counted)
+            if wallet.topups or sealed.entry.rare.topup is not None:
+                for row_key, topup in evolve_topups(view, sealed, wallet).items():
+                    view.put(row_key, topup)
+                notice = topup_notice(sealed.entry)
+                if notice is not None:
+                    effects.tell(self._notifications, key, notice)
         if decided.entries:
             view.put(customer, wallet)
         if decided.identity is not None:
@@ -243,7 +251,7 @@ class Settlement:
         for crossing in decided.crossed:
             effects.tell(self._low_balance, key, _low_balance(customer, crossing, now))
         if decided.unpriced is not None:
-            sealed = decided.entries[-1]
+            sealed = decided.of_usage
             effects.tell(self._notifications, key, _unpriced(customer, sealed, decided, now))
         if decided.overdrawn:
             sealed = max(decided.entries, key=lambda each: each.entry.overdrawn)
