@@ -287,6 +287,29 @@ def _limit(desk: Desk) -> None:
     desk.command("unblock", "lia", scope={"key": "l"}, reason="another one")
     desk.command("remove_budget", "lia", budget_id="hour")
     desk.settle()
+    _top_up(desk)
+
+
+def _top_up(desk: Desk) -> None:
+    """The life of one whose wallet fills by itself, until a cap or a card says no."""
+    terms = {"below": {"amount": "2", "days_left": 1}, "top_up": {"amount": "5"}}
+    caps = {"per": "day", "requests": 2}
+    desk.command("set_auto_topup", "tom", asset="USD", **terms, caps=caps)
+    desk.command("set_auto_topup", "tom", asset="credit", below={"days_left": 9})
+    desk.grant("tom", "1000", "credit")
+    desk.settle()
+    desk.command("settle_topup", "tom", request_id="topup-USD-2", outcome="paid", reference="p1")
+    desk.settle()
+    desk.pass_time(DAY_S // 12)
+    desk.use("tom", input=2_000_000)
+    desk.use("tom", images=30)
+    desk.settle()
+    desk.command("settle_topup", "tom", request_id="topup-USD-7", outcome="failed", detail="no")
+    desk.settle()
+    desk.pass_time(DAY_S // 24)
+    desk.settle()
+    desk.command("set_auto_topup", "tom", asset="USD", remove=True)
+    desk.settle()
 
 
 def _in_days(days: int) -> str:
@@ -305,7 +328,7 @@ SCHEMA_OF = {
     COMMANDS: lambda record: record["type"].replace("_", "-"),
     PRICE_BOOK: lambda record: record["record"],
     BALANCE_CHANGES: lambda record: "entry",
-    BALANCES: lambda record: record["row"],
+    BALANCES: lambda record: record["row"].replace("_", "-"),
     DECISIONS: lambda record: "decision",
     LOW_BALANCE: lambda record: "low-balance",
     NOTIFICATIONS: lambda record: "notice",
@@ -334,6 +357,12 @@ def test_the_desk_shows_every_kind_of_entry_decision_and_notice() -> None:
     assert set(desk().kinds("max")) == {"grant", "terms", "debit", "lapse", *corrected}
     subscribed = {"subscription", "fee", "grant", "terms", "debit", "lapse", "void"}
     assert set(desk().kinds("sue")) == subscribed
+    assert set(desk().kinds("tom")) == {"topup", "grant", "debit"}
+    topped_up = {"requested", "succeeded", "failed", "capped"}
+    assert set(desk().notices("tom")) == {
+        "drawdown.balance.days_low",
+        *(f"drawdown.topup.{what}" for what in topped_up),
+    }
     assert set(desk().notices("ada")) == {
         "drawdown.usage.unpriced",
         "drawdown.balance.overdrawn",
