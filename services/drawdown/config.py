@@ -48,6 +48,13 @@ class Config(BaseSettings):
     settlement_port: int = Field(default=8790, ge=0, le=65535, description="/livez /metrics")
     gateway_port: int = Field(default=8791, ge=0, le=65535)
     query_port: int = Field(default=8792, ge=0, le=65535)
+    notify_port: int = Field(default=8793, ge=0, le=65535, description="/livez /metrics")
+    payment_url: str | None = Field(
+        default=None, description="Notify: the payment provider that charges for top-ups"
+    )
+    payment_key: SecretStr | None = Field(
+        default=None, description="Notify: its secret, sent as a bearer token"
+    )
     cache_mib: int = Field(default=64, ge=1, description="Settlement: decoded rows kept in memory")
     snapshot_url: str | None = Field(
         default=None,

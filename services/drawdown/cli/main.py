@@ -71,6 +71,7 @@ COMMANDS: Final = {
     "settlement": Listed(SERVE, "services", "The only writer of balances."),
     "gateway": Listed(SERVE, "services", "HTTP in: usage, authorizations, grants."),
     "query": Listed(SERVE, "services", "HTTP out: wallets, entries, the wallet page."),
+    "notify": Listed(SERVE, "services", "Pays for requested top-ups by a payment provider."),
 }
 
 

@@ -78,6 +78,24 @@ def query() -> None:
     _run("query", run)
 
 
+@app.command()
+def notify() -> None:
+    """Pays for requested top-ups, by the provider at DRAWDOWN_PAYMENT_URL.
+
+    Charges once per request and tells settlement how it went. Run more than one with a
+    DRAWDOWN_INSTANCE each.
+    """
+    from drawdown.notify.service import NoProviderError, run
+
+    def serve(config: Config, cluster: KafkaCluster) -> None:
+        try:
+            run(config, cluster)
+        except NoProviderError as error:
+            raise CommandError(str(error), USAGE) from None
+
+    _run("notify", serve)
+
+
 def _run(name: str, serve: Callable[[Config, KafkaCluster], None]) -> None:
     context = Context()
     config = context.config

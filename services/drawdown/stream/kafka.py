@@ -104,6 +104,23 @@ def money_consumer(group: str, instance: str) -> Config:
     }
 
 
+def notice_consumer(group: str, instance: str) -> Config:
+    """A consumer that acts on what settlement has told, and commits by itself what it has done.
+
+    Only committed notices: one of a transaction that was aborted tells of nothing. A new group
+    begins with the oldest there is, and one whose offset retention took away likewise.
+    """
+    return {
+        **reader(group),
+        "group.instance.id": instance,
+        "partition.assignment.strategy": "cooperative-sticky",
+        "auto.offset.reset": "earliest",
+        "enable.partition.eof": False,
+        "max.poll.interval.ms": 60_000,
+        "queued.min.messages": 1_000,
+    }
+
+
 def reader(group: str = "drawdown.reader") -> Config:
     """A consumer that is told what to read, never subscribes, and leaves no trace. `group` is whose
     offsets `committed` tells; it must be one whose topics the client may read."""

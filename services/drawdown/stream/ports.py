@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from confluent_kafka import KafkaError, Message, TopicPartition
 
@@ -68,6 +68,13 @@ class Consumer(Protocol):
     ) -> list[TopicPartition]:
         """The group's offsets; waits for offsets that are pending in an open transaction.
         -1001 where the group has none. Raises KafkaException when the timeout passes."""
+
+    def commit(
+        self, *, offsets: list[TopicPartition], asynchronous: Literal[False]
+    ) -> list[TopicPartition]:
+        """Set the group's offsets outside of any transaction, and wait for the answer. Raises
+        KafkaException where the member is none any more. Not for money: there they are in the
+        transaction."""
 
     def get_watermark_offsets(
         self, partition: TopicPartition, timeout: float = ..., cached: bool = ...

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from tests.stream.contract.world import (
     LIMIT_S,
@@ -45,6 +47,25 @@ def test_offsets_count_when_their_transaction_commits(world: World) -> None:
     send(producer, topic, 7, reader.consumer.consumer_group_metadata())
     producer.commit_transaction(LIMIT_S)
     assert reader.committed(topic) == 7
+
+
+def test_offsets_are_committed_without_a_transaction(world: World) -> None:
+    topic, group = world.topic(), new_id()
+    reader, member = outsider(world, group), world.member(group, topic)
+    world.until(lambda: member.owned == {0}, member)
+    member.consumer.commit(offsets=[TopicPartition(topic, 0, 7)], asynchronous=False)
+    assert reader.committed(topic) == 7
+
+
+def test_offsets_of_a_replaced_member_are_refused_without_a_transaction(world: World) -> None:
+    topic, group = world.topic(), new_id()
+    old = world.member(group, topic, "i")
+    world.until(lambda: old.owned == {0}, old)
+    new = world.member(group, topic, "i")
+    world.until(lambda: new.owned == {0}, new)
+    late = partial(old.consumer.commit, offsets=[TopicPartition(topic, 0, 7)], asynchronous=False)
+    assert not error_of(late).retriable()
+    assert outsider(world, group).committed(topic) == -1001
 
 
 def test_offsets_of_an_aborted_transaction_are_forgotten(world: World) -> None:

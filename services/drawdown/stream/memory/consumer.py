@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from confluent_kafka import OFFSET_END, OFFSET_INVALID, KafkaError, Message, TopicPartition
 from confluent_kafka.admin._metadata import ClusterMetadata, PartitionMetadata, TopicMetadata
@@ -129,6 +129,28 @@ class MemoryConsumer(Client):
         ]
         self._leave("committed")
         return found
+
+    def commit(
+        self,
+        *,
+        offsets: list[TopicPartition],
+        asynchronous: Literal[False],  # noqa: ARG002 - the port has no other
+    ) -> list[TopicPartition]:
+        """Set the group's offsets."""
+        fault = self._begin("commit")
+        if fault is not None or not self.process.reachable:
+            raise errors.failed(KafkaError._TIMED_OUT, "Commit failed: Local: Timed out")
+        group, membership = self._broker.group(self.group_id), self._membership
+        code = group.refusal(
+            -1 if membership is None else membership.generation,
+            "" if membership is None else membership.member_id,
+            self.instance,
+        )
+        if code is not None:
+            raise errors.failed(code, f"Commit failed: {KafkaError(code).str()}")
+        group.offsets.update({(each.topic, each.partition): each.offset for each in offsets})
+        self._leave("commit")
+        return offsets
 
     def _stable(self, group: Group, keys: list[Partition]) -> bool:
         if not self.process.reachable:
