@@ -25,7 +25,7 @@ from drawdown.cli.price_formulas import Given, counted
 from drawdown.cli.price_lines import Sum, exact_text, worked_out
 from drawdown.cli.published import matches_text, since
 from drawdown.cli.render import Json, pairs, show, show_json, show_table, tell_error, time_text
-from drawdown.cli.said import OUT, entry_kind
+from drawdown.cli.said import OUT, entry_kind, topup_about
 from drawdown.cli.wallet import margin, recurrence_text, scope_text
 from drawdown.events.base import timestamp_text
 from drawdown.events.codec import RecordError, kind_of
@@ -498,6 +498,8 @@ def _show_correction(explained: Explained) -> None:
         )
     if data.get("state"):
         show(f"state       {data['state']}")
+    if topup := data.get("topup"):
+        show(f"top-up      {topup_about(topup)}")
     if explained.amount("breakage") != "0":
         show(f"breakage    {explained.amount('breakage')} was paid for what is gone")
 

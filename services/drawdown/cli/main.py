@@ -48,6 +48,7 @@ COMMANDS: Final = {
     "state": Listed(MONEY, "corrections", "Suspend, activate or close a wallet."),
     "subscribe": Listed(MONEY, "subscriptions", "Subscribe a customer to a plan."),
     "subscription": Listed(MONEY, "subscriptions", "Show, change and cancel subscriptions."),
+    "topup": Listed(MONEY, "topups", "Set and show auto top-ups of low balances."),
     "authorize": Listed(MONEY, "authorize", "Ask whether work may run; exit code 3 is a denial."),
     "send": Listed(MONEY, "send", "Report usage: one event, or a file of them."),
     "wallet": Listed(LOOK, "wallet", "Show what a customer has, and what became of it."),

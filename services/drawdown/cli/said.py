@@ -72,6 +72,30 @@ def fee_about(facts: Json) -> str:
     return said
 
 
+def topup_about(facts: Json) -> str:
+    """What an entry did about an auto top-up, in a few words."""
+    asset, amount = facts["asset"], facts.get("amount")
+    until = f" until {short_time(facts['waits_until'])}" if facts.get("waits_until") else ""
+    left = f"{facts.get('available')} {asset} left"
+    match facts["change"]:
+        case "set":
+            return f"set for {asset}"
+        case "remove":
+            return f"removed for {asset}"
+        case "request":
+            return f"{facts['request']}  {left}: {amount} requested"
+        case "capped":
+            return f"{left}: the caps allow none{until}"
+        case "low":
+            return f"{left}: {facts.get('days_left', 0)} days at {facts['burn_a_day']} a day"
+        case "rearm":
+            return f"armed again for {asset}"
+        case ended:
+            late = ", late" if facts.get("late") else ""
+            wait = f"; waits{until}" if until else ""
+            return f"{facts['request']}  {amount} {asset} {ended}{late}{wait}"
+
+
 def _correction_about(data: Json) -> str | None:
     """What a correction, a conversion or a change of state is about; None for another entry."""
     if reverses := data.get("reverses"):
@@ -118,6 +142,9 @@ def entry_about(entry: Json) -> str:
     if subscription := data.get("subscription"):
         parts = [subscription["change"], subscription_about(subscription), data.get("reason")]
         return "  ".join(filter(None, parts))
+    if topup := data.get("topup"):
+        why = topup.get("detail") or data.get("reason")
+        return "  ".join(filter(None, (topup_about(topup), topup.get("reference"), why)))
     running = data.get("running")
     if running:
         since = running.get("starts_at", "")[:10]

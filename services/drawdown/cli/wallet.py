@@ -114,6 +114,8 @@ def _show_wallet(row: Mapping[str, Any]) -> None:
             show(f"{grant['id']} comes again {recurrence_text(grant)}")
     for each in row.get("subscriptions", []):
         show(f"{each['id']} is subscribed to {each['plan']}; next {short_time(each['next_at'])}")
+    for asset in row.get("topups", []):
+        show(f"{asset} has an auto top-up: `drawdown topup show {row['customer']}`")
     if row.get("state", "active") != "active":
         show(f"the wallet is {row['state']}", "yellow")
     if row.get("drawdown"):

@@ -147,6 +147,20 @@ class AsyncClient:
         """Put value into a wallet; the same id again grants nothing more."""
         return decode_decision(await self.ask(questions.grant(customer, amount, id=id, **terms)))
 
+    async def auto_topup(self, customer: str, asset: str, *, id: str, **terms: Any) -> Decision:
+        """Say when an asset is low and what is then bought: `below`, `top_up`, `caps`; or
+        `remove=True`. See the command `set_auto_topup`."""
+        asked = questions.auto_topup(customer, asset, id=id, **terms)
+        return decode_decision(await self.ask(asked))
+
+    async def settle_topup(
+        self, customer: str, request: str, outcome: str, *, id: str, **said: Any
+    ) -> Decision:
+        """Say that a requested top-up was `paid`, or `failed`: for a payment service of your own.
+        A paid one becomes a grant once. Raises RefusedError for one that is settled."""
+        asked = questions.settle_topup(customer, request, outcome, id=id, **said)
+        return decode_decision(await self.ask(asked))
+
     async def wallet(self, customer: str) -> WalletRow:
         """The wallet, from the query service. Raises RefusedError where none is known."""
         if self._query_url is None:

@@ -108,6 +108,18 @@ def grant(customer: str, amount: Amount, *, id: str, **terms: Any) -> Question:
     return Question("POST", f"/v1/customers/{in_path(customer)}/grants", encode(content))
 
 
+def auto_topup(customer: str, asset: str, *, id: str, **terms: Any) -> Question:
+    """Set or remove an auto top-up; `terms` are fields of the command as they are."""
+    path = f"/v1/customers/{in_path(customer)}/auto-topups/{in_path(asset)}"
+    return Question("PUT", path, encode({"id": id, **terms}))
+
+
+def settle_topup(customer: str, request: str, outcome: str, *, id: str, **said: Any) -> Question:
+    """Say how a requested top-up was paid; `said` are fields of the command as they are."""
+    path = f"/v1/customers/{in_path(customer)}/topups/{in_path(request)}/settlement"
+    return Question("POST", path, encode({"id": id, "outcome": outcome, **said}))
+
+
 def wallet(customer: str) -> Question:
     return Question("GET", f"/v1/customers/{in_path(customer)}/wallet")
 

@@ -39,9 +39,11 @@ from drawdown.events.commands import (
     Release,
     RemoveBudget,
     ResumeSubscription,
+    SetAutoTopup,
     SetBudget,
     SetState,
     SetTerms,
+    SettleTopup,
     Subscribe,
     Unblock,
     Void,
@@ -174,6 +176,8 @@ KINDS: Final[Mapping[str, Kind]] = {
     "remove_budget": command(RemoveBudget),
     "block": command(Block),
     "unblock": command(Unblock),
+    "auto_topup": command(SetAutoTopup),
+    "settle_topup": command(SettleTopup),
     "publish": Kind(Publish, None),
 }
 """The kinds by the name a file gives them."""
