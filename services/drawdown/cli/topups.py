@@ -8,15 +8,15 @@ from typing import Annotated, Any, Final
 import typer
 
 from drawdown.cli import given
+from drawdown.cli.commands import Id, Reason, decided
 from drawdown.cli.context import Context
 from drawdown.cli.doors import in_path
 from drawdown.cli.given import Customer, GatewayUrl, QueryUrl
-from drawdown.cli.money import decided_by, named
 from drawdown.cli.outcome import USAGE, CommandError
 from drawdown.cli.render import Json, short_time, show, show_json, show_raw, show_table, tell
 from drawdown.cli.said import topup_about
 from drawdown.cli.wallet import pages
-from drawdown.events.codec import decode_any, encode
+from drawdown.events.codec import decode_any
 
 app = typer.Typer(rich_markup_mode=None)
 topup = typer.Typer(
@@ -31,10 +31,6 @@ app.add_typer(topup)
 PERIODS: Final = ("day", "week", "month")
 OUTCOMES: Final = ("paid", "failed")
 Asset = Annotated[str, typer.Option(help="What it is an amount of.")]
-Reason = Annotated[str | None, typer.Option(help="Is kept in the entry.")]
-Id = Annotated[
-    str | None, typer.Option("--id", help="Names the command; the same again does nothing more.")
-]
 
 
 @topup.command(
@@ -178,18 +174,15 @@ def settle(
     given.customer_id(customer)
     if outcome not in OUTCOMES:
         raise CommandError(f"OUTCOME: {outcome!r} is neither paid nor failed", USAGE)
-    id_ = named("settle", command_id)
-    content = _stated(
-        id=id_,
-        outcome=outcome,
-        amount=_amount("--amount", amount),
-        reference=given.free_text("--reference", reference),
-        detail=given.free_text("--detail", detail),
-    )
     named_request = in_path(given.identifier("REQUEST", request))
-    path = f"/v1/customers/{in_path(customer)}/topups/{named_request}/settlement"
-    with Context().gateway(gateway) as door:
-        answer = decided_by(lambda: door.post_bytes(path, encode(content), "application/json"), id_)
+    content = {
+        "outcome": outcome,
+        "amount": _amount("--amount", amount),
+        "reference": given.free_text("--reference", reference),
+        "detail": given.free_text("--detail", detail),
+    }
+    door_name = f"topups/{named_request}/settlement"
+    answer = decided("settle", customer, door_name, content, None, command_id, gateway)
     _show_answer(answer, as_json)
 
 
@@ -203,12 +196,10 @@ def _set(
     gateway: str | None,
     as_json: bool,
 ) -> None:
-    given.customer_id(customer)
-    id_ = named(f"topup-{kind}", command_id)
-    body = {"id": id_, **content, **_stated(reason=given.free_text("--reason", reason))}
-    path = f"/v1/customers/{in_path(customer)}/auto-topups/{in_path(given.name('--asset', asset))}"
-    with Context().gateway(gateway) as door:
-        answer = decided_by(lambda: door.put(path, body), id_)
+    door_name = f"auto-topups/{in_path(given.name('--asset', asset))}"
+    answer = decided(
+        f"topup-{kind}", customer, door_name, content, reason, command_id, gateway, put=True
+    )
     _show_answer(answer, as_json)
 
 
