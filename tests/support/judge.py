@@ -192,13 +192,13 @@ def _customer_wrongs(
 
 def _of_another(entry: dict[str, Any]) -> bool:
     """A conversion is two entries of one command: what is given, and what is got. A subscription
-    comes with fees, grants and what else follows. One of them has the command's id; of a
+    comes with fees, grants, budgets and what else follows. One of them has the command's id; of a
     re-rating and of the last use under a hold, the second of the two. A top-up is asked for behind
     whatever left the balance low."""
     if "id" in entry["data"]:
         return False
     kinds = ("convert", "subscription", "fee", "debit", "grant", "void", "terms")
-    kinds += ("reversal", "release", "topup")
+    kinds += ("reversal", "release", "topup", "budget")
     return entry["type"].rpartition(".")[2] in kinds
 
 

@@ -20,7 +20,7 @@ from drawdown.events.structs import replaced, struct_of
 from drawdown.ledger.budgets import BUDGET, spent_key
 from drawdown.ledger.drawdown import Order, Slice, take
 from drawdown.ledger.give_back import grown, shrunk, without
-from drawdown.ledger.journal import Entry, Origin, Sealed, seal
+from drawdown.ledger.journal import Entry, Origin, Sealed
 from drawdown.ledger.outcome import Moment, blank, booked
 from drawdown.ledger.prices import CountedRate
 from drawdown.ledger.rates.running import RunningRate
@@ -328,7 +328,7 @@ def ended_period(
     by: Order | None,
     now: Moment,
     holding: RunningRate | None = None,
-) -> Sealed:
+) -> Entry:
     """The entry that a running row's timer brings about: the true-up of its commitment, or what
     held to its end by the rate `holding`, paid by the book's order as any debit; or its close."""
     due_ms = row.due_ms
@@ -361,6 +361,6 @@ def ended_period(
         if row.commitment is not None:
             facts = replaced(facts, commitment=amount_text(row.commitment))
         paid = booked(blank(wallet, "debit", origin, now), account, short, taken)
-        return seal(replaced(paid, reason=reason, running=facts))
+        return replaced(paid, reason=reason, running=facts)
     closed = replaced(facts, closed=True)
-    return seal(replaced(blank(wallet, CLOSE, origin, now), running=closed))
+    return replaced(blank(wallet, CLOSE, origin, now), running=closed)
