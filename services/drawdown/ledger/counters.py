@@ -21,6 +21,7 @@ from drawdown.ledger.budgets import BUDGET, spent_key
 from drawdown.ledger.drawdown import Order, Slice, take
 from drawdown.ledger.give_back import grown, shrunk, without
 from drawdown.ledger.journal import Entry, Origin, Sealed
+from drawdown.ledger.margin_floor import margin_key
 from drawdown.ledger.outcome import Moment, blank, booked
 from drawdown.ledger.prices import CountedRate
 from drawdown.ledger.rates.running import RunningRate
@@ -40,6 +41,7 @@ from drawdown.ledger.values import (
     running_key,
     seen_key,
 )
+from drawdown.ledger.velocity import pace_key
 
 SHARDS: Final = tuple(f"{number:02x}" for number in range(16**SHARD_LENGTH))
 CLOSE: Final = "close"
@@ -251,8 +253,14 @@ def timer_of(entry: Entry) -> str:
         starts_ms, ends_ms = period(entry.running)
         return running_key(entry.customer, entry.running.counter, starts_ms, ends_ms)
     if entry.origin.timer == BUDGET:
-        (limit,) = entry.rare.limits
-        return spent_key(entry.customer, limit.budget, limit.scope)
+        rare = entry.rare
+        kinds = (spent_key, rare.limits), (margin_key, rare.margins), (pace_key, rare.paces)
+        (found,) = [
+            key(entry.customer, each.budget, each.scope)
+            for key, counted in kinds
+            for each in counted
+        ]
+        return found
     facts = entry.rare.topup
     if facts is not None and facts.change == "unanswered" and facts.request is not None:
         return request_key(entry.customer, facts.request)
