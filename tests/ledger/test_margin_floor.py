@@ -373,7 +373,7 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"floor": "1e1"}, "budget.floor", "no amount"),
     ({"cost_min": "5"}, "budget.cost_min", "give one"),
     ({"floor": "5", "cost_min": "-1"}, "budget.cost_min", "no amount"),
-    ({"floor": "5", "velocity": {"factor": 3}}, "budget.velocity", "for what is used"),
+    ({"floor": "5", "velocity": {"times": 3}}, "budget.velocity", "for what is used"),
     ({"measure": "requests", "cap": "5", "floor": "5"}, "budget.floor", "give a cap"),
     ({"measure": "requests", "cap": "5", "cost_min": "5"}, "budget.cost_min", "margin"),
     ({"measure": "requests"}, "budget.cap", "say how much; or give velocity"),

@@ -37,7 +37,7 @@ BUDGETS: dict[str, dict[str, Any]] = {
         "measure": "quantity",
         "quantity": "units",
         "scope": {"model": "*"},
-        "velocity": {"factor": 2, "history": 2},
+        "velocity": {"times": 2, "history": 2},
     },
 }
 KEPT = {"all", "each"}

@@ -23,7 +23,7 @@ def given(**budgets: dict[str, Any]) -> Till:
 
 
 def watch(till: Till, name: str, **terms: Any) -> None:
-    content = {"velocity": {"factor": 3}, **terms}
+    content = {"velocity": {"times": 3}, **terms}
     if content.get("measure", "amount") == "amount":
         content = {"asset": "USD", **content}
     till.command("set_budget", "ada", budget_id=name, budget=content)
@@ -68,10 +68,10 @@ def test_three_times_the_usual_is_told_at_once_and_once_an_hour() -> None:
 
 
 def test_nothing_is_told_before_enough_is_known() -> None:
-    till = given(a={"velocity": {"factor": 2, "history": 5}})
+    till = given(a={"velocity": {"times": 2, "history": 5}})
     assert hours(till, 1, 1, 1, 1, 500) == [[], [], [], [], []]
     assert hours(till, 202) == [[("a", "202", "100.8")]]
-    till = given(a={"velocity": {"factor": 2, "history": 1}})
+    till = given(a={"velocity": {"times": 2, "history": 1}})
     assert hours(till, 1, 2) == [[], [("a", "2", "1")]]
 
 
@@ -112,11 +112,11 @@ def test_a_cap_and_a_velocity_in_one_budget() -> None:
 
 def test_requests_and_quantities_have_a_velocity_too() -> None:
     till = given(
-        calls={"measure": "requests", "velocity": {"factor": 2, "every": "day", "history": 1}},
+        calls={"measure": "requests", "velocity": {"times": 2, "every": "day", "history": 1}},
         units={
             "measure": "quantity",
             "quantity": "units",
-            "velocity": {"factor": 4, "every": "week", "history": 1},
+            "velocity": {"times": 4, "every": "week", "history": 1},
         },
     )
     till.use("ada", 5)
@@ -128,7 +128,7 @@ def test_requests_and_quantities_have_a_velocity_too() -> None:
 
 
 def test_what_is_held_is_used_when_it_is_captured() -> None:
-    till = given(a={"velocity": {"factor": 2, "history": 1}})
+    till = given(a={"velocity": {"times": 2, "history": 1}})
     hours(till, 5)
     till.authorize("ada", 50, require="hold", hold={"hold_id": "h"})
     assert pace(till, "a")["used"] == "5"
@@ -138,7 +138,7 @@ def test_what_is_held_is_used_when_it_is_captured() -> None:
 
 def test_days_are_those_of_the_zone() -> None:
     """It is 08:00 in UTC, and 17:00 in Tokyo, whose day ends seven hours later."""
-    day = {"factor": 2, "every": "day", "history": 1}
+    day = {"times": 2, "every": "day", "history": 1}
     zone = {"every": "total", "zone": "Asia/Tokyo"}
     till = given(a={"velocity": day, "window": zone})
     till.use("ada", 5)
@@ -159,13 +159,13 @@ def test_a_value_that_is_not_used_for_long_is_forgotten() -> None:
     assert till.replayed().bytes_of_rows() == till.bytes_of_rows()
 
 
-def test_another_stretch_begins_anew_and_another_factor_goes_on() -> None:
+def test_another_stretch_begins_anew_and_another_number_goes_on() -> None:
     till = given(a={})
     hours(till, 10, 10, 10)
     till.rows = {key: row_of(row_bytes(each)) for key, each in till.rows.items() if each}
-    watch(till, "a", velocity={"factor": 2})
+    watch(till, "a", velocity={"times": 2})
     assert told(till.use("ada", 20)) == [("a", "20", "10")]
-    watch(till, "a", velocity={"factor": 2, "every": "day"})
+    watch(till, "a", velocity={"times": 2, "every": "day"})
     assert told(till.use("ada", 500)) == []
     assert "stretches" not in pace(till, "a")
     till.command("remove_budget", "ada", budget_id="a")
@@ -176,11 +176,11 @@ def test_another_stretch_begins_anew_and_another_factor_goes_on() -> None:
 @pytest.mark.parametrize(
     ("terms", "field", "words"),
     [
-        ({"velocity": {"factor": 1}}, "budget.velocity.factor", ">= 2"),
-        ({"velocity": {"factor": "3.5"}}, "budget.velocity.factor", "int"),
-        ({"velocity": {"factor": 3, "every": "minute"}}, "budget.velocity.every", "minute"),
-        ({"velocity": {"factor": 3, "history": 0}}, "budget.velocity.history", ">= 1"),
-        ({"velocity": {"factor": 3, "history": 25}}, "budget.velocity.history", "<= 24"),
+        ({"velocity": {"times": 1}}, "budget.velocity.times", ">= 2"),
+        ({"velocity": {"times": "3.5"}}, "budget.velocity.times", "int"),
+        ({"velocity": {"times": 3, "every": "minute"}}, "budget.velocity.every", "minute"),
+        ({"velocity": {"times": 3, "history": 0}}, "budget.velocity.history", ">= 1"),
+        ({"velocity": {"times": 3, "history": 25}}, "budget.velocity.history", "<= 24"),
         ({"velocity": None}, "budget.cap", "say how much; or give velocity"),
         (
             {"measure": "open_holds", "cap": "5", "window": {"every": "total"}},

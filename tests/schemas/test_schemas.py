@@ -319,7 +319,7 @@ def _margin(desk: Desk) -> None:
     each = {"scope": {"session": "*"}, "window": {"every": "rolling", "length_s": 3600}}
     floor = {"measure": "margin", "floor": "20", "cost_min": "0.5", **each}
     desk.command("set_budget", "mia", budget_id="floor", budget=floor)
-    pace = {"measure": "requests", "velocity": {"factor": 2, "history": 1}}
+    pace = {"measure": "requests", "velocity": {"times": 2, "history": 1}}
     desk.command("set_budget", "mia", budget_id="pace", budget=pace)
     desk.settle()
     desk.use("mia", input=1_000_000, session="s")

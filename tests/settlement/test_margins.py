@@ -21,7 +21,7 @@ PRO = {
     "fees": [{"id": "base", "asset": "USD", "amount": "3"}],
     "budgets": [
         {"id": "floor", "measure": "margin", "floor": "20", "window": {"every": "day"}},
-        {"id": "calls", "measure": "requests", "velocity": {"factor": 2, "history": 2}},
+        {"id": "calls", "measure": "requests", "velocity": {"times": 2, "history": 2}},
     ],
 }
 
@@ -89,7 +89,7 @@ def test_a_change_of_sign_is_told_with_its_figures(desk: Desk) -> None:
 
 
 def test_a_pace_is_told_with_what_is_usual(desk: Desk) -> None:
-    terms = {"asset": "USD", "velocity": {"factor": 3, "history": 2}, "scope": {"key": "*"}}
+    terms = {"asset": "USD", "velocity": {"times": 3, "history": 2}, "scope": {"key": "*"}}
     desk.command("set_budget", "ada", budget_id="pace", budget=terms)
     for _ in range(2):
         desk.use("ada", input=1_000_000, key="k")
@@ -103,7 +103,7 @@ def test_a_pace_is_told_with_what_is_usual(desk: Desk) -> None:
     assert data["detail"] == (
         "budget 'pace' of key=k: 6 are used, 3 times the usual 2 of such a stretch or more"
     )
-    assert (data["amount"], data["usual"], data["factor"], data["asset"]) == ("6", "2", 3, "USD")
+    assert (data["amount"], data["usual"], data["times"], data["asset"]) == ("6", "2", 3, "USD")
 
 
 @pytest.mark.parametrize("disk", [None, "another"])

@@ -63,10 +63,10 @@ class Window(StrictRecord):
 
 
 class Velocity(StrictRecord):
-    """Tells, once a stretch, that a scope uses `factor` times what it usually does. The usual is
-    the mean of the latest 24 stretches before in which it used anything."""
+    """Tells, once a stretch, that a scope uses so many times what it usually does: the mean of the
+    latest 24 stretches before in which it used anything."""
 
-    factor: Annotated[int, Field(ge=2, le=1000)]
+    times: Annotated[int, Field(ge=2, le=1000)]
     every: Stretch = Field(
         default="hour", description="A stretch, by the calendar of the window's zone"
     )
@@ -163,7 +163,7 @@ class PaceFacts(Record):
     usual: AmountPositive | None = Field(
         default=None, description="Rounded up; None where too little is known"
     )
-    factor: Count = 0
+    times: Count = 0
     told: bool = Field(default=False, description="By this entry, or before in the stretch")
     tells: bool = Field(default=False, description="By this entry")
     closed: bool = Field(default=False, description="Nothing counts any more: the row is gone")

@@ -55,7 +55,7 @@ class NoticeData(Record):
     percent: Count | None = Field(default=None, description="Of the cap that was reached")
     cap: Amount | None = None
     usual: Amount | None = Field(default=None, description="Of such a stretch")
-    factor: Count | None = Field(default=None, description="Times the usual, that was reached")
+    times: Count | None = Field(default=None, description="Times the usual, that was reached")
     revenue: Amount | None = Field(default=None, description="In the window, with `cost`")
     cost: Amount | None = None
     margin: Amount | None = None

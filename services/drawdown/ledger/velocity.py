@@ -101,7 +101,7 @@ def pace_counted(each: PaceStanding, used: int) -> PaceFacts:
     after = max(each.used + used, 0)
     count, total = len(each.stretches), sum(each.stretches)
     known = count >= velocity.history
-    tells = used > 0 and known and not each.told and after * count >= velocity.factor * total
+    tells = used > 0 and known and not each.told and after * count >= velocity.times * total
     return _PaceFacts(
         budget=each.budget,
         scope=each.scope,
@@ -113,7 +113,7 @@ def pace_counted(each: PaceStanding, used: int) -> PaceFacts:
         before=number_text(each.used),
         after=number_text(after),
         usual=number_text(-(-total // count)) if known else None,
-        factor=velocity.factor,
+        times=velocity.times,
         told=each.told or tells,
         tells=tells,
     )

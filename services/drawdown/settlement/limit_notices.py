@@ -119,9 +119,9 @@ def _velocity(entry: Entry, facts: PaceFacts) -> bytes:
         f"velocity/{facts.budget}",
         facts,
         f"budget {facts.budget!r}{_of(facts.scope)}: {facts.after} are used,"
-        f" {facts.factor} times the usual {facts.usual} of such a stretch or more",
+        f" {facts.times} times the usual {facts.usual} of such a stretch or more",
         asset=entry.asset,
         amount=facts.after,
         usual=facts.usual,
-        factor=facts.factor,
+        times=facts.times,
     )
