@@ -164,6 +164,8 @@ def test_rows_are_what_the_entries_say(steps: list[Any]) -> None:
 def test_what_is_allowed_leaves_every_margin_at_its_floor_or_above(steps: list[Any]) -> None:
     till = opened()
     for answer in play(till, steps):
+        if answer.reason == "insufficient_balance":
+            continue  # it is said first
         under = set()
         for state in answer.margins:
             revenue = Fraction(state.revenue) + Fraction(state.expected_revenue or "0")
