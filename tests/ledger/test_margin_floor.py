@@ -11,7 +11,7 @@ from tests.support.till import DAY, HOUR, MINUTE, Till, price_book
 from drawdown.events.codec import RecordError
 from drawdown.events.pricebook import Asset, PerUnit, Rate
 from drawdown.events.reasons import Reason
-from drawdown.ledger.margin_floor import margin_key
+from drawdown.ledger.margin_floor import margin_key, percent_text
 from drawdown.ledger.rows import row_bytes, row_of
 
 
@@ -200,6 +200,27 @@ def test_each_model_has_a_margin_of_its_own() -> None:
     assert ask(till).allowed
     assert row(till, "each", "model=a") == ("1", "5")
     assert till.replayed().bytes_of_rows() == till.bytes_of_rows()
+
+
+@pytest.mark.parametrize(
+    ("revenue", "cost", "percent"),
+    [
+        (100, 64, "36"),
+        (3, 4, "-33.33"),
+        (3, 1, "66.67"),
+        (80_000, 79_999, "0"),
+        (80_000, 79_988, "0.02"),
+        (80_000, 79_996, "0"),
+        (80_000, 80_004, "0"),
+        (80_000, 80_012, "-0.02"),
+        (0, 5, None),
+        (-5, 5, None),
+    ],
+)
+def test_percents_are_told_half_even_to_two_places(
+    revenue: int, cost: int, percent: str | None
+) -> None:
+    assert percent_text(revenue, cost) == percent
 
 
 # --- windows -------------------------------------------------------------------------------------

@@ -13,7 +13,6 @@ All is exact: a margin of `m` of a revenue of `r` is under a floor of `f` percen
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from fractions import Fraction
 from typing import Final
 
 from drawdown.events.base import KEY_SEPARATOR, Value, at_text, moment
@@ -34,6 +33,7 @@ from drawdown.ledger.budgets import (
     number_text,
 )
 from drawdown.ledger.journal import Entry
+from drawdown.ledger.rates.terms import rounded
 from drawdown.ledger.values import NEVER
 
 MARGIN: Final = "margin"
@@ -193,7 +193,9 @@ def percent_text(revenue: int, cost: int) -> str | None:
     """The margin in percent of the revenue, half-even to two places; None without revenue."""
     if revenue <= 0:
         return None
-    hundredths: int = round(Fraction((revenue - cost) * 10_000, revenue))
+    hundredths, rest = divmod((revenue - cost) * 10_000, revenue)
+    if rest:
+        hundredths = rounded(hundredths, rest, revenue, "half_even")
     return number_text(hundredths * (UNIT // 100))
 
 
