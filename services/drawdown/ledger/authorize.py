@@ -151,18 +151,17 @@ def authorize(
             return Decided(answer=replaced(denied, limits=states(met, denying)))
     there = available(wallet, asset, meter.id, command.dimensions, now.at_ms)
     allowed = there >= max(amount, LEAST)
-    asked = Asked(meter.id, asset, amount, quantities, price, quote, there, charge, met)
+    enters = until_ms is not None or command.capture
     expected = None
-    if allowed and met.margins:
-        expected = _expected(asked, command, wallet, book, now)
-        under = under_floor(met.margins, expected)
-        if under:
-            words = "; ".join([floor_words(each, expected) for each in under])
-            denied = _denied(command, now, Reason.MARGIN_FLOOR, words, wallet, book)
-            margins = margin_states(met.margins, expected, under)
-            return Decided(answer=replaced(denied, limits=states(met), margins=margins))
-    if allowed and (until_ms is not None or command.capture):
-        return _entered(rows, command, asked, wallet, book, until_ms, fingerprint, origin, now)
+    if allowed and (enters or met.margins):
+        asked = Asked(meter.id, asset, amount, quantities, price, quote, there, charge, met)
+        if met.margins:
+            expected = _expected(asked, command, wallet, book, now)
+            denied = _under_floor(command, met, expected, wallet, book, now)
+            if denied is not None:
+                return Decided(answer=denied)
+        if enters:
+            return _entered(rows, command, asked, wallet, book, until_ms, fingerprint, origin, now)
     return Decided(
         answer=_Decision(
             kind="authorization",
@@ -187,6 +186,24 @@ def authorize(
             margins=margin_states(met.margins, expected),
         )
     )
+
+
+def _under_floor(
+    command: Authorize,
+    met: Found,
+    expected: Expected | None,
+    wallet: Wallet,
+    book: Book,
+    now: Moment,
+) -> Decision | None:
+    """The denial where a margin would be under its floor."""
+    under = under_floor(met.margins, expected)
+    if not under:
+        return None
+    words = "; ".join([floor_words(each, expected) for each in under])
+    denied = _denied(command, now, Reason.MARGIN_FLOOR, words, wallet, book)
+    margins = margin_states(met.margins, expected, under)
+    return replaced(denied, limits=states(met), margins=margins)
 
 
 def _expected(
