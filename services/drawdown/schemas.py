@@ -87,6 +87,8 @@ from drawdown.events.reasons import MEANINGS
 from drawdown.events.rows import (
     BudgetRow,
     HoldRow,
+    MarginRow,
+    PaceRow,
     ReversedRow,
     RunningRow,
     ScopeRow,
@@ -158,6 +160,8 @@ RECORDS: Final[Mapping[Topic, Mapping[str, type[BaseModel]]]] = {
         "spent": SpentRow,
         "topup": TopUpRow,
         "topup-request": TopUpRequestRow,
+        "margin": MarginRow,
+        "pace": PaceRow,
     },
     DECISIONS: {"decision": Decision},
     LOW_BALANCE: {"low-balance": LowBalance},

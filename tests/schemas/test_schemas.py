@@ -288,6 +288,7 @@ def _limit(desk: Desk) -> None:
     desk.command("remove_budget", "lia", budget_id="hour")
     desk.settle()
     _top_up(desk)
+    _margin(desk)
 
 
 def _top_up(desk: Desk) -> None:
@@ -309,6 +310,25 @@ def _top_up(desk: Desk) -> None:
     desk.pass_time(DAY_S // 24)
     desk.settle()
     desk.command("set_auto_topup", "tom", asset="USD", remove=True)
+    desk.settle()
+
+
+def _margin(desk: Desk) -> None:
+    """The life of one whose margins and pace are watched."""
+    desk.grant("mia", "50")
+    each = {"scope": {"session": "*"}, "window": {"every": "rolling", "length_s": 3600}}
+    floor = {"measure": "margin", "floor": "20", "cost_min": "0.5", **each}
+    desk.command("set_budget", "mia", budget_id="floor", budget=floor)
+    pace = {"measure": "requests", "velocity": {"times": 2, "history": 1}}
+    desk.command("set_budget", "mia", budget_id="pace", budget=pace)
+    desk.settle()
+    desk.use("mia", input=1_000_000, session="s")
+    desk.settle()
+    desk.pass_time(3600)
+    desk.use("mia", input=1_000_000, session="s")
+    desk.use("mia", input=1_000_000, session="s", costs={"openai": "90"})
+    desk.settle()
+    desk.authorize("mia", dimensions={"model": "gpt-5", "session": "s"})
     desk.settle()
 
 
@@ -367,6 +387,9 @@ def test_the_desk_shows_every_kind_of_entry_decision_and_notice() -> None:
         "drawdown.usage.unpriced",
         "drawdown.balance.overdrawn",
     }
+    told = {"velocity", "threshold_reached", "sign_changed", "floor_passed"}
+    notices = [*desk().notices("lia"), *desk().notices("mia")]
+    assert {notice.rpartition(".")[2] for notice in notices} == told
     assert desk().low_balances("ada")
 
 

@@ -19,6 +19,8 @@ getcontext().prec = 60
 
 DEBITS = ("debit", "capture")
 
+Counts = dict[tuple[str, str, str], tuple[str | None, Any]]
+"""Of a margin or a pace, by budget and scope: its window, and what it had after the last entry."""
 Seen = Callable[
     [dict[str, Any], dict[str, Any], dict[str, Decimal], dict[str, dict[str, Any]]], None
 ]
@@ -88,6 +90,7 @@ def _customer_wrongs(
     grants: dict[str, Decimal] = {}
     holds: dict[str, dict[str, Any]] = {}
     runs: dict[tuple[str, str | None], str] = {}
+    counts: Counts = {}
     for number, (entry, value) in enumerate(entries, 1):
         data = entry["data"]
         where = f"{customer}: entry {number}"
@@ -113,6 +116,7 @@ def _customer_wrongs(
                 runs.setdefault((running["counter"], running["ends_at"]), "0")
             if running.get("closed"):
                 del runs[counter]
+        found += [f"{where}: {what}" for what in _counted_wrongs(data, counts)]
         asset = data.get("asset")
         if asset is None:
             seen(entry, totals, grants, holds)
@@ -190,15 +194,44 @@ def _customer_wrongs(
     return found + _row_wrongs(customer, wallet, len(entries), digest, totals, grants, holds)
 
 
+def _counted_wrongs(data: dict[str, Any], counts: Counts) -> list[str]:
+    """What is wrong with the margins and paces of an entry; `counts` are those there are, and
+    change with it. What a rolling window forgets is not looked at."""
+    wrong = []
+    for margin in data.get("margins", []):
+        key = ("margin", margin["budget"], margin.get("scope", ""))
+        moved = [
+            Decimal(margin.get(name, "0")) - Decimal(margin.get(f"{name}_before", "0"))
+            for name in ("revenue", "cost")
+        ]
+        said = [Decimal(data.get(name, "0")) for name in ("revenue", "cost")]
+        if not margin.get("closed") and moved != said:
+            wrong.append(f"moves margin {key} by {moved}, and is {said}")
+        window = margin.get("starts_at")
+        last, before = counts.get(key, (None, None))
+        begins = (margin.get("revenue_before", "0"), margin.get("cost_before", "0"))
+        if window is not None and window == last and "window" not in margin and begins != before:
+            wrong.append(f"margin {key} goes on from {begins}, was {before}")
+        counts[key] = window, (margin.get("revenue", "0"), margin.get("cost", "0"))
+    for pace in data.get("paces", []):
+        key = ("pace", pace["budget"], pace.get("scope", ""))
+        stretch, before = counts.get(key, (None, None))
+        known = stretch == pace["starts_at"] and "every" not in pace
+        if pace.get("before", "0") != (before if known else "0") and not pace.get("closed"):
+            wrong.append(f"{key} goes on from {pace.get('before', '0')}, was {before}")
+        counts[key] = pace["starts_at"], pace.get("after", "0")
+    return wrong
+
+
 def _of_another(entry: dict[str, Any]) -> bool:
     """A conversion is two entries of one command: what is given, and what is got. A subscription
-    comes with fees, grants and what else follows. One of them has the command's id; of a
+    comes with fees, grants, budgets and what else follows. One of them has the command's id; of a
     re-rating and of the last use under a hold, the second of the two. A top-up is asked for behind
     whatever left the balance low."""
     if "id" in entry["data"]:
         return False
     kinds = ("convert", "subscription", "fee", "debit", "grant", "void", "terms")
-    kinds += ("reversal", "release", "topup")
+    kinds += ("reversal", "release", "topup", "budget")
     return entry["type"].rpartition(".")[2] in kinds
 
 

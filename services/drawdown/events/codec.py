@@ -45,6 +45,8 @@ from drawdown.events.rows import (
     AnyRow,
     BudgetRow,
     HoldRow,
+    MarginRow,
+    PaceRow,
     ReversedRow,
     RunningRow,
     ScopeRow,
@@ -201,6 +203,8 @@ AnyRowRecord = (
     | SpentRow
     | TopUpRow
     | TopUpRequestRow
+    | MarginRow
+    | PaceRow
 )
 decode_row: Callable[[bytes], AnyRowRecord] = _decoder(union_of(AnyRow, checked=False))
 decode_decision: Callable[[bytes], Decision] = _decoder(struct_of(Decision))

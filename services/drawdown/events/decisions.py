@@ -22,7 +22,7 @@ from drawdown.events.base import (
     Timestamp,
 )
 from drawdown.events.entries import HeldPart, SubscriptionFacts
-from drawdown.events.limits import LimitState
+from drawdown.events.limits import LimitState, MarginState
 from drawdown.events.reasons import Reason
 from drawdown.events.topups import TopUpFacts
 
@@ -99,3 +99,6 @@ class Decision(Record):
         default_factory=list, description="The budgets that were looked at"
     )
     topup: TopUpFacts | None = Field(default=None, description="What was done about a top-up")
+    margins: list[MarginState] = Field(
+        default_factory=list, description="The margins that were looked at, or changed"
+    )

@@ -38,7 +38,7 @@ from drawdown.events.commands import (
     Scope,
     WalletState,
 )
-from drawdown.events.limits import BlockFacts, BudgetFacts, LimitFacts
+from drawdown.events.limits import BlockFacts, BudgetFacts, LimitFacts, MarginFacts, PaceFacts
 from drawdown.events.statements import StatementFacts
 from drawdown.events.topups import TopUpFacts
 
@@ -463,6 +463,10 @@ class EntryData(Record):
         default_factory=list, description="The budgets it counts in, or was allowed by"
     )
     topup: TopUpFacts | None = None
+    margins: list[MarginFacts] = Field(default_factory=list, description="That it changes")
+    paces: list[PaceFacts] = Field(
+        default_factory=list, description="Stretches of velocity alerts that it counts in"
+    )
 
 
 class Entry(Record):

@@ -12,6 +12,7 @@ from typing import Annotated, Final, Literal
 from pydantic import Field
 
 from drawdown.events.base import (
+    Amount,
     AmountPositive,
     Count,
     DimensionValue,
@@ -28,12 +29,16 @@ SCOPE_NAMES_MAX: Final = 8
 ROLLING_S_MAX: Final = 35 * 86_400
 IDLE_S_DEFAULT: Final = 3_600
 IDLE_S_MAX: Final = 35 * 86_400
+STRETCHES_MAX: Final = 24
+"""Of what a scope usually uses: so many of the latest with use are known."""
 
 ScopeValue = Annotated[DimensionValue, Field(min_length=1)]
 LimitScope = Annotated[dict[Name, ScopeValue], Field(max_length=SCOPE_NAMES_MAX)]
 ScopeText = Annotated[str, Field(max_length=8192)]
 """A scope in a row's key: `key=k1&team=search`, by name, `%`, `&`, `*` and controls escaped."""
-Measure = Literal["amount", "quantity", "requests", "open_holds"]
+Measure = Literal["amount", "quantity", "requests", "open_holds", "margin"]
+Stretch = Literal["hour", "day", "week"]
+MarginTold = Literal["sign", "floor"]
 
 
 class Window(StrictRecord):
@@ -57,8 +62,21 @@ class Window(StrictRecord):
     )
 
 
+class Velocity(StrictRecord):
+    """Tells, once a stretch, that a scope uses so many times what it usually does: the mean of the
+    latest 24 stretches before in which it used anything."""
+
+    times: Annotated[int, Field(ge=2, le=1000)]
+    every: Stretch = Field(
+        default="hour", description="A stretch, by the calendar of the window's zone"
+    )
+    history: Annotated[int, Field(ge=1, le=STRETCHES_MAX)] = Field(
+        default=3, description="Nothing is told before so many stretches with use are known"
+    )
+
+
 class BudgetTerms(StrictRecord):
-    """A cap over a scope and a window."""
+    """A cap over a scope and a window; or a floor under its margin, or a watch over its pace."""
 
     scope: LimitScope = Field(
         default_factory=dict,
@@ -70,18 +88,31 @@ class BudgetTerms(StrictRecord):
     )
     measure: Measure = Field(
         default="amount",
-        description="What is counted: the price in `asset`, a `quantity`, requests, or holds that"
-        " are open at a time",
+        description="What is counted: the price in `asset`, a `quantity`, requests, holds that are"
+        " open at a time; or the margin: recognized revenue less cost, in the reporting currency",
     )
     asset: Name | None = Field(default=None, description="With `amount`, and needed there")
     quantity: Name | None = Field(
         default=None, description="Of meters, with `quantity`, and needed there"
     )
-    cap: AmountPositive
+    cap: AmountPositive | None = Field(
+        default=None, description="Needed, but with `margin`, or where `velocity` only watches"
+    )
+    floor: Amount | None = Field(
+        default=None,
+        description="With `margin`: percent of the revenue that the margin may not fall under, such"
+        " as 20 or -10. Left out, a change of the margin's sign is told and nothing is denied",
+    )
+    cost_min: AmountPositive | None = Field(
+        default=None,
+        description="With `floor`: nothing is denied while the cost in the window is less",
+    )
     window: Window = Window()
     at_cap: Literal["deny", "alert"] = Field(
-        default="deny", description="`alert`: only told, nothing is denied"
+        default="deny",
+        description="`alert`: only told, nothing is denied; at a cap and under a floor",
     )
+    velocity: Velocity | None = None
     alerts: Annotated[list[Annotated[int, Field(ge=1, le=1000)]], Field(max_length=8)] = Field(
         default_factory=lambda: [50, 80, 100],
         description="Percents of the cap, each told once per window when so much was used",
@@ -91,6 +122,51 @@ class BudgetTerms(StrictRecord):
         description="Another budget that what counts here counts in as well, whatever its scope: a"
         " key's team. Its scope may not have `*`",
     )
+
+
+class MarginFacts(Record):
+    """What an entry changes of a margin: of one scope, in one window; the reporting currency."""
+
+    budget: Identifier
+    scope: ScopeText = ""
+    starts_at: Timestamp | None = Field(default=None, description="Of the window; None: it has no")
+    ends_at: Timestamp | None = None
+    window: Window | None = Field(default=None, description="Where it is the first that counts")
+    each: bool = Field(default=False, description="The budget is for each value of a dimension")
+    floor: Amount | None = None
+    revenue_before: Amount = Field(default="0", description="In the window before the entry")
+    revenue: Amount = Field(default="0", description="In the window after it")
+    cost_before: Amount = "0"
+    cost: Amount = "0"
+    under: bool = Field(default=False, description="The margin is under the floor after it")
+    tells: list[MarginTold] = Field(
+        default_factory=list,
+        description="`sign`: the margin fell below zero by this entry, or is no more below it."
+        " `floor`: it fell under the floor",
+    )
+    closed: bool = Field(default=False, description="Nothing counts any more: the row is gone")
+
+
+class PaceFacts(Record):
+    """What an entry counts in a stretch of what a scope usually uses: of the asset, the quantity,
+    or requests."""
+
+    budget: Identifier
+    scope: ScopeText = ""
+    starts_at: Timestamp
+    ends_at: Timestamp
+    every: Stretch | None = Field(default=None, description="Where it is the first that counts")
+    zone: str | None = None
+    each: bool = Field(default=False, description="The budget is for each value of a dimension")
+    before: AmountPositive = Field(default="0", description="Used in the stretch before the entry")
+    after: AmountPositive = "0"
+    usual: AmountPositive | None = Field(
+        default=None, description="Rounded up; None where too little is known"
+    )
+    times: Count = 0
+    told: bool = Field(default=False, description="By this entry, or before in the stretch")
+    tells: bool = Field(default=False, description="By this entry")
+    closed: bool = Field(default=False, description="Nothing counts any more: the row is gone")
 
 
 class BudgetFacts(Record):
@@ -151,3 +227,21 @@ class LimitState(Record):
     left: AmountPositive = "0"
     resets_at: Timestamp | None = None
     wanted: AmountPositive | None = Field(default=None, description="More than is left: it denies")
+
+
+class MarginState(Record):
+    """A margin as a decision found it; after what was done, where it was. In the reporting
+    currency."""
+
+    budget: Identifier
+    scope: ScopeText = ""
+    floor: Amount | None = None
+    revenue: Amount = "0"
+    cost: Amount = "0"
+    margin: Amount = "0"
+    expected_revenue: Amount | None = Field(
+        default=None, description="Of the use that is asked for; None where its cost is not known"
+    )
+    expected_cost: Amount | None = None
+    resets_at: Timestamp | None = None
+    denies: bool = False

@@ -54,6 +54,12 @@ class NoticeData(Record):
     scope: ScopeText | None = None
     percent: Count | None = Field(default=None, description="Of the cap that was reached")
     cap: Amount | None = None
+    usual: Amount | None = Field(default=None, description="Of such a stretch")
+    times: Count | None = Field(default=None, description="Times the usual, that was reached")
+    revenue: Amount | None = Field(default=None, description="In the window, with `cost`")
+    cost: Amount | None = None
+    margin: Amount | None = None
+    floor: Amount | None = Field(default=None, description="Percent of the revenue")
     resets_at: Timestamp | None = None
     request: Identifier | None = Field(
         default=None, description="Of a top-up: the key of its payment and of its answer"
@@ -70,22 +76,28 @@ class NoticeData(Record):
     reference: DimensionValue | None = Field(default=None, description="Of the payment")
 
 
+NoticeType = Literal[
+    "drawdown.usage.unpriced",
+    "drawdown.balance.overdrawn",
+    "drawdown.budget.threshold_reached",
+    "drawdown.budget.velocity",
+    "drawdown.margin.sign_changed",
+    "drawdown.margin.floor_passed",
+    "drawdown.balance.days_low",
+    "drawdown.topup.requested",
+    "drawdown.topup.succeeded",
+    "drawdown.topup.failed",
+    "drawdown.topup.capped",
+]
+
+
 class Notice(Record):
     """Something an operator or a customer should know that is no threshold."""
 
     specversion: Literal["1.0"]
     id: str
     source: Literal["drawdown"]
-    type: Literal[
-        "drawdown.usage.unpriced",
-        "drawdown.balance.overdrawn",
-        "drawdown.budget.threshold_reached",
-        "drawdown.balance.days_low",
-        "drawdown.topup.requested",
-        "drawdown.topup.succeeded",
-        "drawdown.topup.failed",
-        "drawdown.topup.capped",
-    ]
+    type: NoticeType
     subject: CustomerId
     time: Timestamp
     datacontenttype: Literal["application/json"]

@@ -1,8 +1,8 @@
 """Plans: what a customer subscribes to, as the price book defines it.
 
-A plan is fees, grants, entitlements and terms of the wallet, cycle by cycle, in one phase or in
-several that follow each other: a trial, then what is paid. A cycle uses the version of the book
-that is in effect when it begins, to its end.
+A plan is fees, grants, entitlements, budgets and terms of the wallet, cycle by cycle, in one phase
+or in several that follow each other: a trial, then what is paid. A cycle uses the version of the
+book that is in effect when it begins, to its end.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from drawdown.events.commands import (
     Rollover,
     Scope,
 )
+from drawdown.events.limits import BudgetTerms
 
 Prorated = Literal["none", "time", "full"]
 Seats = Annotated[int, Field(ge=1, le=1_000_000)]
@@ -141,6 +142,13 @@ class PlanTerms(StrictRecord):
     )
 
 
+class PlanBudget(BudgetTerms):
+    """A budget of whoever subscribes, from the subscription's beginning to its end; see the command
+    `set_budget`. It is the customer's `plan:<plan>/<id>`; `within` names another of the plan."""
+
+    id: Name
+
+
 class Proration(StrictRecord):
     """What becomes of the cycle under way, per kind of change.
 
@@ -172,6 +180,8 @@ Fees = Annotated[list[Fee], Field(max_length=16)]
 PlanGrants = Annotated[list[PlanGrant], Field(max_length=16)]
 Entitlements = Annotated[list[Entitlement], Field(max_length=64)]
 
+Budgets = Annotated[list[PlanBudget], Field(max_length=16)]
+
 
 class Phase(StrictRecord):
     """A stretch of a plan: so many days, or cycles; the last has no end. What it does not state is
@@ -186,6 +196,7 @@ class Phase(StrictRecord):
     grants: PlanGrants | None = None
     entitlements: Entitlements | None = None
     terms: PlanTerms | None = None
+    budgets: Budgets | None = None
 
 
 class Plan(StrictRecord):
@@ -201,6 +212,7 @@ class Plan(StrictRecord):
     grants: PlanGrants = Field(default_factory=list)
     entitlements: Entitlements = Field(default_factory=list)
     terms: PlanTerms = PlanTerms()
+    budgets: Budgets = Field(default_factory=list)
     seats_min: Seats = 1
     seats_max: Seats | None = Field(default=None, description="Default: no most")
     proration: Proration = Proration()

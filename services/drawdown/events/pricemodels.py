@@ -281,6 +281,7 @@ DECIMAL_FIELDS: frozenset[str] = frozenset(
         *("price", "prices", "thresholds", "fee", "fixed", "min", "max", "percent"),
         *("basis_points", "unit", "factor", "amount", "default", "up_to", "over", "size"),
         *("minimum", "increment", "included", "limit", "cost_basis", "credit_limits"),
+        *("cap", "floor", "cost_min"),
     }
 )
 """Fields of a price book at which, or right below which, a number is exact decimal text."""

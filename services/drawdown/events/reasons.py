@@ -48,6 +48,7 @@ class Reason(StrEnum):
     SUBSCRIPTION_ENDED = "subscription_ended"
     ENTITLEMENT_EXCEEDED = "entitlement_exceeded"
     BUDGET_EXCEEDED = "budget_exceeded"
+    MARGIN_FLOOR = "margin_floor"
     BUDGET_UNKNOWN = "budget_unknown"
     TOO_MANY_BUDGETS = "too_many_budgets"
     BLOCKED = "blocked"
@@ -164,6 +165,11 @@ MEANINGS: dict[Reason, str] = {
     Reason.BUDGET_EXCEEDED: (
         "A budget that this use counts in has less left than is wanted; `detail` and `limits` name"
         " it, what is left, and when it resets. Wait, ask for less, or set a higher cap."
+    ),
+    Reason.MARGIN_FLOOR: (
+        "With this use a margin would be under its floor: recognized revenue less cost, in the"
+        " window. `detail` and `margins` have the figures. Raise the price, lower the floor, or"
+        " wait for the next window."
     ),
     Reason.BUDGET_UNKNOWN: "The customer has no budget of this id.",
     Reason.TOO_MANY_BUDGETS: (

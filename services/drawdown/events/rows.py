@@ -36,7 +36,14 @@ from drawdown.events.commands import (
     WalletState,
 )
 from drawdown.events.entries import HeldPart, RecurrenceFacts, SubscriptionFacts
-from drawdown.events.limits import BlockState, BudgetTerms, LimitScope, ScopeText, Window
+from drawdown.events.limits import (
+    BlockState,
+    BudgetTerms,
+    LimitScope,
+    ScopeText,
+    Stretch,
+    Window,
+)
 from drawdown.events.statements import IssuedFacts
 from drawdown.events.topups import TopUpRequestRow, TopUpRow
 
@@ -313,6 +320,59 @@ class SpentRow(Record):
     sequence: Count = Field(description="Of the last entry that changed it")
 
 
+class MarginBucket(Record):
+    """What was earned and spent from `at` on, of a rolling window."""
+
+    at: Timestamp
+    revenue: Amount = "0"
+    cost: Amount = "0"
+
+
+class MarginRow(Record):
+    """A margin that a budget watches, of one scope, now. Key `customer<US>margin<US>budget#scope`;
+    of a budget for each value it is gone some time after its last change."""
+
+    row: Literal["margin"] = "margin"
+    customer: CustomerId
+    budget: Identifier
+    scope: ScopeText
+    each: bool = False
+    window: Window
+    starts_at: Timestamp | None = None
+    ends_at: Timestamp | None = None
+    revenue: Amount = Field(default="0", description="In the window, the reporting currency")
+    cost: Amount = "0"
+    under: bool = Field(default=False, description="Under its floor, as was told")
+    buckets: list[MarginBucket] = Field(default_factory=list)
+    last_at: Timestamp = Field(description="Of the last entry that changed it")
+    closes_at: Timestamp | None = Field(default=None, description="When the row goes by itself")
+    sequence: Count = Field(description="Of the last entry that changed it")
+
+
+class PaceRow(Record):
+    """What a scope usually uses in a stretch, and what it used in this one. Key
+    `customer<US>pace<US>budget#scope`; of a budget for each value it is gone 35 days after its last
+    use."""
+
+    row: Literal["pace"] = "pace"
+    customer: CustomerId
+    budget: Identifier
+    scope: ScopeText
+    each: bool = False
+    every: Stretch
+    zone: str
+    starts_at: Timestamp
+    ends_at: Timestamp
+    used: AmountPositive = Field(default="0", description="In this stretch")
+    told: bool = Field(default=False, description="In this stretch")
+    stretches: list[AmountPositive] = Field(
+        default_factory=list, description="Used in those before that had any use, oldest first"
+    )
+    last_at: Timestamp = Field(description="Of the last entry that counted")
+    closes_at: Timestamp | None = Field(default=None, description="When the row goes by itself")
+    sequence: Count = Field(description="Of the last entry that changed it")
+
+
 AnyRow = Annotated[
     WalletRow
     | HoldRow
@@ -324,6 +384,8 @@ AnyRow = Annotated[
     | ScopeRow
     | SpentRow
     | TopUpRow
-    | TopUpRequestRow,
+    | TopUpRequestRow
+    | MarginRow
+    | PaceRow,
     Field(discriminator="row"),
 ]

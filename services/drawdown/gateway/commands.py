@@ -54,6 +54,7 @@ HTTP_STATUS: Final[Mapping[Reason, int | None]] = {
     Reason.WALLET_SUSPENDED: 200,
     Reason.ENTITLEMENT_EXCEEDED: 200,
     Reason.BUDGET_EXCEEDED: 200,
+    Reason.MARGIN_FLOOR: 200,
     Reason.BLOCKED: 200,
     Reason.NOT_BLOCKED: 200,
     # A problem: asked so, it cannot be done.

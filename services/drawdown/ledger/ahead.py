@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from drawdown.ledger.evolve import Rows, RowsAfter, evolve
 from drawdown.ledger.journal import Entry, Sealed, seal
+from drawdown.ledger.limits import limited
 from drawdown.ledger.outcome import Crossing, Decided
 from drawdown.ledger.values import Wallet
 
@@ -25,8 +26,8 @@ class Ahead(RowsAfter):
         return Wallet(self._customer) if found is None else found
 
     def add(self, entry: Entry) -> Sealed:
-        """Make an entry that follows from the rows as they are now."""
-        sealed = seal(entry)
+        """Make an entry that follows from the rows as they are now, with the margins it changes."""
+        sealed = seal(limited(self, self.wallet, entry))
         self.follow(sealed)
         return sealed
 

@@ -17,6 +17,7 @@ from drawdown.events.reasons import Reason
 from drawdown.events.structs import struct_of
 from drawdown.ledger.journal import Entry, Sealed
 from drawdown.ledger.limits import states_after
+from drawdown.ledger.margin_floor import margin_states_after
 
 COMMANDS: Final = {
     "grant": "grant",
@@ -108,6 +109,7 @@ def answer_of(sealed: Sealed) -> Decision:
         subscription=subscription,
         limits=states_after(entry.rare.limits),
         topup=entry.rare.topup,
+        margins=margin_states_after(entry.rare.margins),
     )
 
 

@@ -18,14 +18,14 @@ from drawdown.events.base import Value, milliseconds, moment
 from drawdown.events.codec import Command, RecordError, encode, kind_of
 from drawdown.events.commands import HOLDS_MAX, Authorize
 from drawdown.events.decisions import Decision
-from drawdown.events.entries import PriceFacts, ReadFacts, UsageFacts
+from drawdown.events.entries import GrantFacts, PriceFacts, ReadFacts, UsageFacts
 from drawdown.events.numbers import AMOUNT_MAX, amount_text
 from drawdown.events.reasons import Reason
 from drawdown.events.structs import replaced, struct_of
 from drawdown.ledger.answers import answer_of
 from drawdown.ledger.book import Book, Books, Quote
 from drawdown.ledger.captures import cost_of, quoted_use, stated, stated_quantities
-from drawdown.ledger.drawdown import available
+from drawdown.ledger.drawdown import Taken, available
 from drawdown.ledger.entitlements import counted_use, exceeded, rare_of
 from drawdown.ledger.evolve import Rows
 from drawdown.ledger.give_back import pay
@@ -42,6 +42,7 @@ from drawdown.ledger.limits import (
     states,
     without_room,
 )
+from drawdown.ledger.margin_floor import Expected, floor_words, margin_states, under_floor
 from drawdown.ledger.outcome import Decided, Moment, crossings
 from drawdown.ledger.prices import Quantities, UnpricedError
 from drawdown.ledger.pricing import Charge, Use, charge_of
@@ -149,10 +150,18 @@ def authorize(
             denied = _denied(command, now, Reason.BUDGET_EXCEEDED, words, wallet, book)
             return Decided(answer=replaced(denied, limits=states(met, denying)))
     there = available(wallet, asset, meter.id, command.dimensions, now.at_ms)
-    if there >= max(amount, LEAST) and (until_ms is not None or command.capture):
-        asked = Asked(meter.id, asset, amount, quantities, price, quote, there, charge, met)
-        return _entered(rows, command, asked, wallet, book, until_ms, fingerprint, origin, now)
     allowed = there >= max(amount, LEAST)
+    enters = until_ms is not None or command.capture
+    expected = None
+    if allowed and (enters or met.margins):
+        asked = Asked(meter.id, asset, amount, quantities, price, quote, there, charge, met)
+        if met.margins:
+            expected = _expected(asked, command, wallet, book, now)
+            denied = _under_floor(command, met, expected, wallet, book, now)
+            if denied is not None:
+                return Decided(answer=denied)
+        if enters:
+            return _entered(rows, command, asked, wallet, book, until_ms, fingerprint, origin, now)
     return Decided(
         answer=_Decision(
             kind="authorization",
@@ -174,7 +183,55 @@ def authorize(
             usage_lag_records=now.usage_lag_records,
             usage_lag_ms=now.usage_lag_ms,
             limits=states(met),
+            margins=margin_states(met.margins, expected),
         )
+    )
+
+
+def _under_floor(
+    command: Authorize,
+    met: Found,
+    expected: Expected | None,
+    wallet: Wallet,
+    book: Book,
+    now: Moment,
+) -> Decision | None:
+    """The denial where a margin would be under its floor."""
+    under = under_floor(met.margins, expected)
+    if not under:
+        return None
+    words = "; ".join([floor_words(each, expected) for each in under])
+    denied = _denied(command, now, Reason.MARGIN_FLOOR, words, wallet, book)
+    margins = margin_states(met.margins, expected, under)
+    return replaced(denied, limits=states(met), margins=margins)
+
+
+def _expected(
+    asked: Asked, command: Authorize, wallet: Wallet, book: Book, now: Moment
+) -> Expected | None:
+    """The revenue that a use would recognize, by the grants that would pay it now, and its cost;
+    None where the one or the other is not known before it runs."""
+    cost = cost_of(asked.quote, asked.quantities)
+    if asked.charge is None or cost is None:
+        return None
+    taken, _ = _paid(asked, command, wallet, book, now)
+    return taken.revenue, cost
+
+
+def _paid(
+    asked: Asked, command: Authorize, wallet: Wallet, book: Book, now: Moment
+) -> tuple[Taken, GrantFacts | None]:
+    """How it would be paid, or held."""
+    return pay(
+        wallet,
+        wallet.account(asked.asset),
+        asked.amount,
+        () if asked.charge is None else asked.charge.back,
+        asked.meter,
+        command.dimensions,
+        now.at_ms,
+        book.reporting,
+        book.order,
     )
 
 
@@ -248,17 +305,7 @@ def _entered(
     counted = asked.charge is not None and asked.charge.running is not None
     if amount > AMOUNT_MAX - account.debited or (amount < 0 and not counted):
         raise RecordError(Reason.BAD_QUANTITY, f"is priced at {amount_text(amount)}", field)
-    taken, grant = pay(
-        wallet,
-        account,
-        amount,
-        () if asked.charge is None else asked.charge.back,
-        asked.meter,
-        command.dimensions,
-        now.at_ms,
-        book.reporting,
-        book.order,
-    )
+    taken, grant = _paid(asked, command, wallet, book, now)
     use = _UsageFacts(
         meter=asked.meter,
         time=command.time,

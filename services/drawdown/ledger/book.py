@@ -341,18 +341,24 @@ class Book:
                     "what a use costs us is the same whoever it is for: leave it out",
                 )
         self.costs = self._compile_rates("costs", costs)
-        try:
-            self.plans = compile_plans(
-                plans, self.assets, self.meters, self.reporting, self.version, offset
-            )
-        except PlanError as error:
-            raise BookError(error.where, error.detail) from None
         declared = {name for meter in meters for name in meter.dimensions}
         self.dimensions = declared and declared.union(
             *(meter.unique.values() for meter in meters),
             *(rates.named(meter.id) for rates in (self.prices, self.costs) for meter in meters),
         )
         """Those there are; empty where no meter declares its own: then there may be any."""
+        try:
+            self.plans = compile_plans(
+                plans,
+                self.assets,
+                self.meters,
+                self.reporting,
+                self.version,
+                offset,
+                self.dimensions,
+            )
+        except PlanError as error:
+            raise BookError(error.where, error.detail) from None
         for meter in set(self._meters.values()):
             meter.matched = tuple(sorted(self.prices.named(meter.id) | self.costs.named(meter.id)))
             meter.own = self.prices.own(meter.id)

@@ -47,6 +47,7 @@ class Budget(Value, frozen=True):
     id: str
     terms: BudgetTerms
     cap: int
+    """0 where it has none: then it only watches, or has a floor."""
     sequence: int
 
     @property
@@ -94,15 +95,18 @@ class Spent(Value, frozen=True):
     @property
     def due_ms(self) -> int | None:
         """When it goes by itself. One of a lasting scope stays, and what is held is waited for."""
-        if self.held:
-            return None
-        if self.window.every == LIFE:
-            return self.last_ms + idle_ms(self.window)
-        if not self.each:
-            return None
-        if self.window.every == ROLLING:
-            return self.last_ms + length_ms(self.window) + bucket_ms(self.window)
-        return None if self.ends_ms == NEVER else self.ends_ms
+        return None if self.held else goes_ms(self.window, self.each, self.ends_ms, self.last_ms)
+
+
+def goes_ms(window: Window, each: bool, ends_ms: int, last_ms: int) -> int | None:
+    """When a row of what counts goes by itself, by when it last changed; None where it stays."""
+    if window.every == LIFE:
+        return last_ms + idle_ms(window)
+    if not each:
+        return None
+    if window.every == ROLLING:
+        return last_ms + length_ms(window) + bucket_ms(window)
+    return None if ends_ms == NEVER else ends_ms
 
 
 def budget_key(customer: str, budget_id: str) -> str:
@@ -189,9 +193,14 @@ def bucket_ms(window: Window) -> int:
 def still_counting(
     buckets: tuple[tuple[int, int], ...], window: Window, at_ms: int
 ) -> tuple[tuple[int, int], ...]:
-    """The buckets that are not wholly over: rounded against the spender."""
-    since_ms = at_ms - length_ms(window) - bucket_ms(window)
-    return tuple([bucket for bucket in buckets if bucket[0] > since_ms])
+    """The buckets that are not wholly over."""
+    since_ms = first_counting_ms(window, at_ms)
+    return tuple([bucket for bucket in buckets if bucket[0] >= since_ms])
+
+
+def first_counting_ms(window: Window, at_ms: int) -> int:
+    """When the first bucket may begin that is not wholly over: rounded against the spender."""
+    return at_ms - length_ms(window) - bucket_ms(window) + 1
 
 
 def counted_on(

@@ -20,7 +20,8 @@ from drawdown.events.structs import replaced, struct_of
 from drawdown.ledger.budgets import BUDGET, spent_key
 from drawdown.ledger.drawdown import Order, Slice, take
 from drawdown.ledger.give_back import grown, shrunk, without
-from drawdown.ledger.journal import Entry, Origin, Sealed, seal
+from drawdown.ledger.journal import Entry, Origin, Sealed
+from drawdown.ledger.margin_floor import margin_key
 from drawdown.ledger.outcome import Moment, blank, booked
 from drawdown.ledger.prices import CountedRate
 from drawdown.ledger.rates.running import RunningRate
@@ -40,6 +41,7 @@ from drawdown.ledger.values import (
     running_key,
     seen_key,
 )
+from drawdown.ledger.velocity import pace_key
 
 SHARDS: Final = tuple(f"{number:02x}" for number in range(16**SHARD_LENGTH))
 CLOSE: Final = "close"
@@ -251,8 +253,14 @@ def timer_of(entry: Entry) -> str:
         starts_ms, ends_ms = period(entry.running)
         return running_key(entry.customer, entry.running.counter, starts_ms, ends_ms)
     if entry.origin.timer == BUDGET:
-        (limit,) = entry.rare.limits
-        return spent_key(entry.customer, limit.budget, limit.scope)
+        rare = entry.rare
+        kinds = (spent_key, rare.limits), (margin_key, rare.margins), (pace_key, rare.paces)
+        (found,) = [
+            key(entry.customer, each.budget, each.scope)
+            for key, counted in kinds
+            for each in counted
+        ]
+        return found
     facts = entry.rare.topup
     if facts is not None and facts.change == "unanswered" and facts.request is not None:
         return request_key(entry.customer, facts.request)
@@ -328,7 +336,7 @@ def ended_period(
     by: Order | None,
     now: Moment,
     holding: RunningRate | None = None,
-) -> Sealed:
+) -> Entry:
     """The entry that a running row's timer brings about: the true-up of its commitment, or what
     held to its end by the rate `holding`, paid by the book's order as any debit; or its close."""
     due_ms = row.due_ms
@@ -361,6 +369,6 @@ def ended_period(
         if row.commitment is not None:
             facts = replaced(facts, commitment=amount_text(row.commitment))
         paid = booked(blank(wallet, "debit", origin, now), account, short, taken)
-        return seal(replaced(paid, reason=reason, running=facts))
+        return replaced(paid, reason=reason, running=facts)
     closed = replaced(facts, closed=True)
-    return seal(replaced(blank(wallet, CLOSE, origin, now), running=closed))
+    return replaced(blank(wallet, CLOSE, origin, now), running=closed)

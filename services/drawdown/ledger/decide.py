@@ -19,17 +19,16 @@ from drawdown.events.structs import replaced, struct_of
 from drawdown.ledger.answers import answer_of
 from drawdown.ledger.authorize import authorize
 from drawdown.ledger.book import Books
-from drawdown.ledger.budgets import Spent
 from drawdown.ledger.captures import capture
 from drawdown.ledger.corrections import adjust, convert, set_state, void
 from drawdown.ledger.counters import ended_period
-from drawdown.ledger.evolve import Rows, evolve, evolve_wallet
+from drawdown.ledger.evolve import Rows, RowsAfter, evolve
 from drawdown.ledger.grants import REPORTING_DEFAULT, grant_entry
 from drawdown.ledger.holds import expired, extend, release
 from drawdown.ledger.identity import command_fingerprint, recall
 from drawdown.ledger.issuing import issue
 from drawdown.ledger.journal import Entry, Origin, Sealed, seal
-from drawdown.ledger.limits import closed, limited
+from drawdown.ledger.limits import Counting, closed, limited
 from drawdown.ledger.outcome import Decided, Moment, crossings
 from drawdown.ledger.rates.running import RunningRate
 from drawdown.ledger.replay import first_answer
@@ -150,15 +149,13 @@ def _decide(
     if kind in SUBSCRIPTIONS:
         asked_of = cast(AnySubscriptionCommand, command)
         return decide_subscription(rows, asked_of, fingerprint, origin, books, now)
-    then: Sealed | None = None
+    wallet: Wallet = rows.row(command.customer) or Wallet(command.customer)
+    then: Entry | None = None
     if kind == CAPTURE:
         decided, entry = capture(rows, cast(Capture, command), fingerprint, origin, books, now)
-        entry = limited(rows, rows.row(command.customer), entry)
     elif kind in HOLDS:
         decided, entry = HOLDS[kind](rows, command, fingerprint, origin, now)
-        entry = limited(rows, rows.row(command.customer), entry)
     else:
-        wallet = rows.row(command.customer) or Wallet(command.customer)
         if wallet.subscriptions and kind == SET_STATE and cast(SetState, command).state == CLOSED:
             ended = all_ended(rows, wallet, origin, now)
             decided = _decide(ended, command, fingerprint, origin, books, now)
@@ -190,13 +187,19 @@ def _decide(
                 reason=cast(Void, command).reason,
             )
             for first in decided.entries:
-                wallet = evolve_wallet(wallet, first)
+                rows = RowsAfter(rows, evolve(rows, first))
+                wallet = rows.row(command.customer)
             then = with_settled(entry, wallet, books, now)
-    sealed = seal(entry)
+    sealed = seal(limited(rows, wallet, entry))
     answer = answer_of(sealed)
+    entries = (*decided.entries, sealed)
+    if then is not None:
+        rows = RowsAfter(rows, evolve(rows, sealed))
+        then = replaced(then, previous=sealed.digest)
+        entries += (seal(limited(rows, rows.row(command.customer), then)),)
     return replaced(
         decided,
-        entries=(*decided.entries, sealed, *(() if then is None else (then,))),
+        entries=entries,
         answer=answer,
         identity=fingerprint + encode(answer),
     )
@@ -228,7 +231,7 @@ def _fired(rows: Rows, key: str, books: Books, now: Moment) -> Decided:
     if isinstance(row, Hold):
         owner = rows.row(row.customer)
         return Decided((expired(rows, owner, row, now),), wallet=owner)
-    if isinstance(row, Spent):
+    if isinstance(row, Counting):
         return Decided((closed(rows, row, now),), wallet=rows.row(row.customer))
     if isinstance(row, Topup | TopupRequest):
         return topup_due(rows, row, now)
@@ -243,14 +246,15 @@ def _period_ends(rows: Rows, key: str, row: Running, books: Books, now: Moment) 
     book = books.at(now.at_ms)
     reporting = REPORTING_DEFAULT if book is None else book.reporting
     order = None if book is None else book.order
-    first = ended_period(owner, row, reporting, order, now, _holding(row, books))
+    entry = ended_period(owner, row, reporting, order, now, _holding(row, books))
+    first = seal(limited(rows, owner, entry))
     entries: tuple[Sealed, ...] = (first,)
     after = evolve(rows, first)
     left = after[key]
     if left is not None and left.due_ms is not None and left.due_ms <= now.at_ms:
         wallet = cast(Wallet, after[row.customer])
-        entries += (ended_period(wallet, cast(Running, left), reporting, order, now),)
-    entry = first.entry
+        last = ended_period(wallet, cast(Running, left), reporting, order, now)
+        entries += (seal(limited(RowsAfter(rows, after), wallet, last)),)
     spent = entry.amount - entry.overdrawn  # nothing, where the period is only closed
     crossed = crossings(owner, book, row.asset, spent, now.at_ms)
     return Decided(entries, crossed=crossed, overdrawn=entry.overdrawn, wallet=owner)

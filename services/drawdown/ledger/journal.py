@@ -33,7 +33,7 @@ from drawdown.events.entries import (
     VoidFacts,
     kind_of_type,
 )
-from drawdown.events.limits import BlockFacts, BudgetFacts, LimitFacts
+from drawdown.events.limits import BlockFacts, BudgetFacts, LimitFacts, MarginFacts, PaceFacts
 from drawdown.events.numbers import amount_of, amount_text
 from drawdown.events.reasons import Reason
 from drawdown.events.statements import StatementFacts
@@ -77,6 +77,10 @@ class Rare(Value, frozen=True):
     limits: tuple[LimitFacts, ...] = ()
     """What it counts in budgets."""
     topup: TopUpFacts | None = None
+    margins: tuple[MarginFacts, ...] = ()
+    """Margins that it changes."""
+    paces: tuple[PaceFacts, ...] = ()
+    """What it counts of what its scopes usually use."""
 
 
 NOTHING_RARE: Final = Rare()
@@ -207,6 +211,8 @@ def seal(entry: Entry, before_text: str | None = None) -> Sealed:
             scopes=None if rare.scopes is None else dict(rare.scopes),
             limits=list(rare.limits),
             topup=rare.topup,
+            margins=list(rare.margins),
+            paces=list(rare.paces),
         )
     if entry.running is not None:
         record = replaced(record, running=entry.running)
@@ -273,6 +279,8 @@ def entry_of(record: wire.Entry) -> Entry:
         data.scopes,
         tuple(data.limits),
         data.topup,
+        tuple(data.margins),
+        tuple(data.paces),
     )
     return Entry(
         customer=record.subject,

@@ -6,7 +6,8 @@ that the rows follow from the entry alone. What was used is a fact: usage counts
 no room, and a budget may then be passed. Windows go by when something is decided, not by when it
 was used: what comes late cannot spend yesterday's budget.
 
-Fees, manual bookings, reversals and re-ratings are no use: they count in no budget.
+Fees, manual bookings, reversals and re-ratings are no use: they count in no cap. In a margin they
+do, with the revenue they recognize or take back.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Final
 
 from drawdown.events.base import Value, at_text, milliseconds, moment
 from drawdown.events.entries import UsageFacts
-from drawdown.events.limits import EACH, BlockState, LimitFacts, LimitState
+from drawdown.events.limits import EACH, BlockState, BudgetTerms, LimitFacts, LimitState
 from drawdown.events.numbers import PLACES, UNIT
 from drawdown.events.structs import replaced, struct_of
 from drawdown.ledger.budgets import (
@@ -39,15 +40,34 @@ from drawdown.ledger.budgets import (
     standing_alone,
 )
 from drawdown.ledger.evolve import Rows
-from drawdown.ledger.journal import Entry, Origin, Sealed, seal
+from drawdown.ledger.journal import Entry, Origin, Rare, Sealed, seal
+from drawdown.ledger.margin_floor import (
+    MARGIN,
+    MarginStanding,
+    MarginSum,
+    margin_closed,
+    margin_counted,
+    margin_key,
+    margin_standing,
+)
 from drawdown.ledger.outcome import Moment, blank
 from drawdown.ledger.prices import Quantities
 from drawdown.ledger.values import NEVER, Hold, Wallet, hold_key
+from drawdown.ledger.velocity import (
+    Pace,
+    PaceStanding,
+    pace_closed,
+    pace_counted,
+    pace_key,
+    pace_standing,
+)
 
 LEAST: Final = 1
 """What a use of an unknown quantity needs: anything that is left."""
 NESTED_MAX: Final = 8
 """Budgets within budgets."""
+Counting = Spent | MarginSum | Pace
+"""Rows of what counts."""
 _LimitFacts: Callable[..., LimitFacts] = struct_of(LimitFacts)
 _LimitState: Callable[..., LimitState] = struct_of(LimitState)
 
@@ -58,6 +78,9 @@ class Found(Value, frozen=True):
     blocked: tuple[str, BlockState] | None = None
     """A scope it is in that is blocked, and by whom."""
     standings: tuple[Standing, ...] = ()
+    """Of budgets with a cap."""
+    margins: tuple[MarginStanding, ...] = ()
+    paces: tuple[PaceStanding, ...] = ()
 
 
 NOTHING_FOUND: Final = Found()
@@ -85,6 +108,8 @@ def found(
         for budget_id in scoped.budgets:
             ids[budget_id] = own
     standings = []
+    margins: list[MarginStanding] = []
+    paces: list[PaceStanding] = []
     waiting = list(ids)
     while waiting:
         budget_id = waiting.pop(0)
@@ -92,15 +117,23 @@ def found(
         if budget is None or (budget.terms.meters and meter not in budget.terms.meters):
             continue
         own = ids[budget_id]
-        row: Spent | None = rows.row(spent_key(customer, budget_id, own))
-        standings.append(standing(budget, own, row, at_ms))
-        outer = budget.terms.within
+        terms = budget.terms
+        if terms.measure == MARGIN:
+            earned: MarginSum | None = rows.row(margin_key(customer, budget_id, own))
+            margins.append(margin_standing(budget, own, earned, at_ms))
+        elif terms.cap is not None:
+            row: Spent | None = rows.row(spent_key(customer, budget_id, own))
+            standings.append(standing(budget, own, row, at_ms))
+        if terms.velocity is not None:
+            pace: Pace | None = rows.row(pace_key(customer, budget_id, own))
+            paces.append(pace_standing(budget, own, pace, at_ms))
+        outer = terms.within
         if outer is not None and outer not in ids:
             parent: Budget | None = rows.row(budget_key(customer, outer))
             if parent is not None and EACH not in parent.terms.scope.values():
                 ids[outer] = scope_text(parent.terms.scope)
                 waiting.append(outer)
-    return Found(blocked, tuple(standings))
+    return Found(blocked, tuple(standings), tuple(margins), tuple(paces))
 
 
 def is_blocked(block: BlockState, at_ms: int) -> bool:
@@ -220,7 +253,8 @@ def limited(rows: Rows, wallet: Wallet, entry: Entry, known: Found | None = None
     """An entry with what it counts in budgets; the same one where it counts in none.
 
     `rows` and `wallet` as they are before it; `known` are the limits of its use, where they were
-    looked up already. Entries about a hold give back what the hold counted.
+    looked up already. Entries about a hold give back what the hold counted. What is no use counts
+    in margins only, with what it earns and costs.
     """
     hold: Hold | None = None
     if entry.hold is not None and entry.kind != "hold":
@@ -229,13 +263,22 @@ def limited(rows: Rows, wallet: Wallet, entry: Entry, known: Found | None = None
         return entry
     use = entry.usage if entry.kind != "hold" or entry.hold is None else entry.hold.use
     facts: dict[tuple[str, str], LimitFacts] = {}
-    standings: tuple[Standing, ...] = ()
-    if use is not None:
-        if known is None:
-            known = found(rows, wallet, use.meter, use.dimensions, entry.at_ms)
-        standings = known.standings
+    earns = bool(entry.revenue or entry.cost)
+    if known is None and use is not None:
+        known = found(rows, wallet, use.meter, use.dimensions, entry.at_ms)
+    elif known is None:
+        known = found(rows, wallet, "", {}, entry.at_ms) if earns else NOTHING_FOUND
+    margins = tuple([margin_counted(each, entry) for each in known.margins]) if earns else ()
+    if use is None or entry.rare.reverses is not None or entry.rare.rerates is not None:
+        known = NOTHING_FOUND
     held = {} if hold is None else {(part.budget, part.scope): part.held for part in hold.limits}
-    for each in standings:
+    paces = []
+    for pace in known.paces:
+        before = held.get((pace.budget, pace.scope))
+        used, _ = _change(pace.terms, entry, use, before)
+        if used:
+            paces.append(pace_counted(pace, used))
+    for each in known.standings:
         before = held.pop((each.budget, each.scope), None)
         facts[each.budget, each.scope] = _counted(each, entry, use, before)
     for (budget, scope), before in held.items():
@@ -244,14 +287,15 @@ def limited(rows: Rows, wallet: Wallet, entry: Entry, known: Found | None = None
             definition: Budget | None = rows.row(budget_key(wallet.customer, budget))
             each = (
                 standing_alone(row, entry.at_ms)
-                if definition is None
+                if definition is None or definition.terms.cap is None
                 else standing(definition, scope, row, entry.at_ms)
             )
             facts[budget, scope] = _counted(each, entry, use, before)
     moving = tuple([each for each in facts.values() if _moves(each)])
-    if not moving:
+    if not moving and not margins and not paces:
         return entry
-    return replaced(entry, rare=replaced(entry.rare, limits=moving))
+    rare = replaced(entry.rare, limits=moving, margins=margins, paces=tuple(paces))
+    return replaced(entry, rare=rare)
 
 
 def _hold(rows: Rows, entry: Entry) -> Hold | None:
@@ -269,7 +313,7 @@ def _counted(
 ) -> LimitFacts:
     """What an entry counts in a budget; `held_by_it` is what its hold counted there so far, None
     where it has none, or none that counted."""
-    used, held = _change(each, entry, use, held_by_it)
+    used, held = _change(each.terms, entry, use, held_by_it)
     after = max(each.used + used, 0)
     held_after = max(each.held + held, 0)
     reached: list[int] = []
@@ -302,10 +346,9 @@ def _counted(
 
 
 def _change(
-    each: Standing, entry: Entry, use: UsageFacts | None, held_by_it: int | None
+    terms: BudgetTerms | None, entry: Entry, use: UsageFacts | None, held_by_it: int | None
 ) -> tuple[int, int]:
     """By how much what is used and what is held change."""
-    terms = each.terms
     facts = entry.hold
     closes = facts is not None and facts.closed
     before = held_by_it or 0
@@ -342,20 +385,25 @@ def _change(
     return entry.amount if uses else 0, -before if closes else -min(before, out)
 
 
-def closed(rows: Rows, row: Spent, now: Moment) -> Sealed:
+def closed(rows: Rows, row: Counting, now: Moment) -> Sealed:
     """The entry of a row whose time is over: a session is idle, or a window of one of many values
     has ended. Nothing of it counts any more."""
     wallet: Wallet = rows.row(row.customer)
     due_ms = row.due_ms
     assert due_ms is not None
-    each = standing_alone(row, now.at_ms)
-    facts = _LimitFacts(
-        budget=row.budget,
-        scope=row.scope,
-        each=row.each,
-        cap=number_text(row.cap),
-        before=number_text(each.used),
-        closed=True,
-    )
+    if isinstance(row, MarginSum):
+        rare = Rare(margins=(margin_closed(row, now.at_ms),))
+    elif isinstance(row, Pace):
+        rare = Rare(paces=(pace_closed(row, now.at_ms),))
+    else:
+        facts = _LimitFacts(
+            budget=row.budget,
+            scope=row.scope,
+            each=row.each,
+            cap=number_text(row.cap),
+            before=number_text(standing_alone(row, now.at_ms).used),
+            closed=True,
+        )
+        rare = Rare(limits=(facts,))
     entry = blank(wallet, "close", Origin(timer=BUDGET, due_ms=due_ms), now)
-    return seal(replaced(entry, rare=replaced(entry.rare, limits=(facts,))))
+    return seal(replaced(entry, rare=rare))

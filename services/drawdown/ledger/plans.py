@@ -6,7 +6,7 @@ rule and the fix.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import tzinfo
 from decimal import Decimal
 from fractions import Fraction
@@ -15,16 +15,29 @@ from typing import Any, Final
 from drawdown.events.base import Value, milliseconds, moment
 from drawdown.events.calendar import ZoneError, zone_named
 from drawdown.events.entries import EntitledTo, RecurrenceFacts
+from drawdown.events.limits import EACH, BudgetTerms
 from drawdown.events.numbers import amount_of, plain_text, step_of
-from drawdown.events.plans import Cycle, Entitlement, Fee, Phase, Plan, PlanGrant, PlanTerms
+from drawdown.events.plans import (
+    Cycle,
+    Entitlement,
+    Fee,
+    Phase,
+    Plan,
+    PlanBudget,
+    PlanGrant,
+    PlanTerms,
+)
 from drawdown.events.pricebook import Asset, Meter
-from drawdown.events.structs import replaced, struct_of
+from drawdown.events.structs import as_read, replaced, struct_of
+from drawdown.ledger.budget_terms import TermsError, check_terms
 from drawdown.ledger.calendar import PERIOD_MS, cycle_of, next_after
 from drawdown.ledger.rates.terms import EVENTS
 
 _RecurrenceFacts: Callable[..., RecurrenceFacts] = struct_of(RecurrenceFacts)
 _EntitledTo: Callable[..., EntitledTo] = struct_of(EntitledTo)
 
+PLAN_BUDGET: Final = "plan:"
+"""Ids of customers' budgets that begin so are those of plans."""
 ONLY_PHASE: Final = "plan"
 """Name of the phase of a plan that states none."""
 
@@ -48,6 +61,8 @@ class PlanPhase(Value, frozen=True):
     grants: Sequence[PlanGrant]
     entitlements: Sequence[Entitlement]
     terms: PlanTerms
+    budgets: Mapping[str, BudgetTerms]
+    """By the ids that customers have them under."""
 
 
 class CompiledPlan(Value, frozen=True):
@@ -152,6 +167,7 @@ def compile_plans(
     reporting: str,
     version: str,
     offset: int,
+    dimensions: Collection[str] = (),
 ) -> dict[str, CompiledPlan]:
     """The plans of a book by id. Raises PlanError for what cannot be, with its path in the book."""
     found: dict[str, CompiledPlan] = {}
@@ -173,6 +189,7 @@ def compile_plans(
             for entitlement in phase.entitlements:
                 _check_entitlement(f"{within}.entitlements.{entitlement.id}", entitlement, meters)
             _check_terms(f"{within}.terms", phase.terms, assets)
+            _check_budgets(within, phase.budgets, assets, meters, dimensions, reporting, version)
         resolved = tuple([_with_quantities(phase, meters) for phase in phases])
         found[plan.id] = CompiledPlan(plan, resolved, version, offset)
     return found
@@ -192,6 +209,7 @@ def _phases(at: str, plan: Plan) -> tuple[PlanPhase, ...]:
             own("grants"),
             own("entitlements"),
             own("terms"),
+            _budgets(plan.id, at if phase is None else f"{at}.phases.{phase.id}", own("budgets")),
         )
 
     if not plan.phases:
@@ -212,6 +230,55 @@ def _phases(at: str, plan: Plan) -> tuple[PlanPhase, ...]:
                 where, "has no end, and another phase follows it: give it days or cycles"
             )
     return tuple([resolved(phase) for phase in plan.phases])
+
+
+def plan_budget_id(plan_id: str, budget_id: str) -> str:
+    """The id that customers have a plan's budget under."""
+    return f"{PLAN_BUDGET}{plan_id}/{budget_id}"
+
+
+def _budgets(plan_id: str, at: str, budgets: Iterable[PlanBudget]) -> dict[str, BudgetTerms]:
+    """Budgets by the ids that customers have them under."""
+    found: dict[str, BudgetTerms] = {}
+    for each in budgets:
+        budget_id = plan_budget_id(plan_id, each.id)
+        if budget_id in found:
+            raise PlanError(f"{at}.budgets.{each.id}", "stands there twice; give each its own")
+        terms = as_read(BudgetTerms, each)
+        if terms.within is not None:
+            terms = replaced(terms, within=plan_budget_id(plan_id, terms.within))
+        found[budget_id] = terms
+    return found
+
+
+def _check_budgets(
+    at: str,
+    budgets: Mapping[str, BudgetTerms],
+    assets: Mapping[str, Asset],
+    meters: Mapping[str, Meter],
+    dimensions: Collection[str],
+    reporting: str,
+    version: str,
+) -> None:
+    scales = {code: asset.scale for code, asset in assets.items()}
+    for budget_id, terms in budgets.items():
+        where = f"{at}.budgets.{budget_id.rpartition('/')[2]}"
+        try:
+            check_terms(terms, version, scales, reporting, meters, dimensions)
+        except TermsError as error:
+            raise PlanError(f"{where}.{error.field}", error.detail) from None
+        inner, depth = terms, 0
+        while inner.within is not None:
+            outer = budgets.get(inner.within)
+            depth += 1
+            if outer is None or depth > len(budgets):
+                wrong = "is not among the plan's" if outer is None else "is within itself"
+                raise PlanError(f"{where}.within", f"budget {inner.within!r} {wrong}")
+            if EACH in outer.scope.values():
+                raise PlanError(
+                    f"{where}.within", f"{inner.within!r} is for each value: name one of one scope"
+                )
+            inner = outer
 
 
 def _check_ids(at: str, phase: PlanPhase) -> None:

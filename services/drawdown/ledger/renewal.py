@@ -25,6 +25,7 @@ from drawdown.ledger.journal import Entry, Origin, Rare
 from drawdown.ledger.outcome import Moment, blank, crossings
 from drawdown.ledger.plan_grants import Granting
 from drawdown.ledger.plans import CompiledPlan, PlanPhase, Span, anchored, entitled, span_of
+from drawdown.ledger.set_limits import plan_budget_entries
 from drawdown.ledger.terms import plan_terms_entry
 from drawdown.ledger.values import Subscription, SubscriptionDue, subscription_key
 
@@ -124,6 +125,27 @@ class Turn:
         if entry is not None:
             self.ahead.add(entry)
 
+    def set_budgets(
+        self, facts: SubscriptionFacts, old: PlanPhase | None, new: PlanPhase | None
+    ) -> None:
+        """The customer's budgets, where a plan sets others than before: ahead of its fees, which
+        are revenue of its margins. They stay while another subscription has them."""
+        before = {} if old is None else dict(old.budgets)
+        for budget_id in self._of_others(facts) if before else ():
+            before.pop(budget_id, None)
+        budgets = {} if new is None else new.budgets
+        plan_budget_entries(self.ahead, before, budgets, self.origin, self.now)
+
+    def _of_others(self, facts: SubscriptionFacts) -> set[str]:
+        """Ids of the budgets that the customer's other subscriptions bring."""
+        found: set[str] = set()
+        customer = self.ahead.wallet.customer
+        for due in self.ahead.wallet.subscriptions:
+            row: Subscription = self.ahead.row(subscription_key(customer, due.id))
+            if due.id != facts.id and row.facts.status == "active":
+                found.update(placed(row, self.books).phase.budgets)
+        return found
+
     # a cycle
 
     def begin(
@@ -145,6 +167,7 @@ class Turn:
         span = self.span(facts, plan, phase, starts_ms)
         begins = in_cycle_of(facts, plan, phase, span)
         self.state(begins)
+        self.set_budgets(begins, None if old is None else old.phase, phase)
         if old is not None and ended:
             until_ms = milliseconds(old.facts.ends_at)
             due = charges(
@@ -174,6 +197,7 @@ class Turn:
         self.charge(facts, due, old.book)
         self.granting(facts, old.book).end(old.phase)
         self.set_terms(old.phase.terms, None, old.book)
+        self.set_budgets(facts, old.phase, None)
 
 
 def counted_from(facts: SubscriptionFacts, plan: CompiledPlan) -> int | None:

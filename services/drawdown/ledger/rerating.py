@@ -24,6 +24,7 @@ from drawdown.ledger.counters import CLOSES_AFTER_MS, period, uncounted
 from drawdown.ledger.evolve import Rows, RowsAfter, evolve
 from drawdown.ledger.give_back import pay
 from drawdown.ledger.journal import Entry, Origin, Rare, Sealed, seal
+from drawdown.ledger.limits import limited
 from drawdown.ledger.outcome import Decided, Moment, blank, booked, crossings
 from drawdown.ledger.prices import CountedRate, UnpricedError
 from drawdown.ledger.pricing import Charge, Use, charge_in_place, charge_of, in_place
@@ -212,7 +213,7 @@ def _taken_back(
         entry = given_back_by(wallet, command.id, "grant", before, entry, books, now)
     else:
         decided, entry = taken_back_by(wallet, before, entry, books, now)
-    first = seal(entry)
+    first = seal(limited(rows, wallet, entry))
     return first, replaced(decided, entries=(first,))
 
 

@@ -121,7 +121,7 @@ def reversal_of(
     )
 
 
-def settled(wallet: Wallet, asset: str, reporting: str, now: Moment) -> Sealed | None:
+def settled(wallet: Wallet, asset: str, reporting: str, now: Moment) -> Entry | None:
     """The entry that pays what the wallet owes from what it has that pays for anything; None where
     there is not both. What is overdrawn is paid first; credit in the reporting currency was revenue
     when it was used, see `drawdown.take`."""
@@ -147,18 +147,16 @@ def settled(wallet: Wallet, asset: str, reporting: str, now: Moment) -> Sealed |
     if not paid:
         return None
     overdrawn = min(paid, account.overdrawn)
-    return seal(
-        replaced(
-            blank(wallet, "settle", Origin(timer="settle", due_ms=now.at_ms), now),
-            asset=asset,
-            amount=paid,
-            before=account.balance,
-            after=account.balance,
-            slices=tuple(slices),
-            credit=overdrawn - paid,
-            overdrawn=-overdrawn,
-            revenue=sum(part.revenue for part in slices),
-        )
+    return replaced(
+        blank(wallet, "settle", Origin(timer="settle", due_ms=now.at_ms), now),
+        asset=asset,
+        amount=paid,
+        before=account.balance,
+        after=account.balance,
+        slices=tuple(slices),
+        credit=overdrawn - paid,
+        overdrawn=-overdrawn,
+        revenue=sum(part.revenue for part in slices),
     )
 
 
@@ -360,7 +358,7 @@ def _less(wallet: Wallet, slices: list[Slice]) -> tuple[Grant, ...]:
     )
 
 
-def with_settled(entry: Entry, wallet: Wallet, books: Books, now: Moment) -> Sealed | None:
+def with_settled(entry: Entry, wallet: Wallet, books: Books, now: Moment) -> Entry | None:
     """What the wallet can pay of its debts once a reversal gave something back, or a charge became
     less; `wallet` is as it is before `entry`."""
     reverses, rerates = entry.rare.reverses, entry.rare.rerates

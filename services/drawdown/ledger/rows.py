@@ -30,6 +30,7 @@ from drawdown.events.structs import replaced, struct_of
 from drawdown.ledger.budgets import Budget, Scoped, Spent, number_of, number_text
 from drawdown.ledger.drawdown import spendable
 from drawdown.ledger.limit_rows import LIMIT_RECORDS, LIMIT_ROWS
+from drawdown.ledger.margin_floor import MarginSum
 from drawdown.ledger.topup_values import (
     Topup,
     TopupRequest,
@@ -64,6 +65,7 @@ from drawdown.ledger.values import (
     live_grant,
     next_due,
 )
+from drawdown.ledger.velocity import Pace
 
 Row = (
     Wallet
@@ -77,6 +79,8 @@ Row = (
     | Spent
     | Topup
     | TopupRequest
+    | MarginSum
+    | Pace
 )
 """Every kind of row there is."""
 

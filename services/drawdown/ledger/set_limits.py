@@ -10,17 +10,15 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, cast
 
 from drawdown.events.base import milliseconds
-from drawdown.events.calendar import ZoneError, zone_named
-from drawdown.events.codec import Command, RecordError, kind_of
+from drawdown.events.codec import Command, RecordError, encode, kind_of
 from drawdown.events.commands import Block, RemoveBudget, SetBudget, Unblock
-from drawdown.events.limits import EACH, BlockFacts, BudgetFacts, BudgetTerms, Window
-from drawdown.events.numbers import amount_of
+from drawdown.events.limits import EACH, BlockFacts, BudgetFacts, BudgetTerms, LimitScope
 from drawdown.events.reasons import Reason
 from drawdown.events.structs import as_read, replaced, struct_of
+from drawdown.ledger.ahead import Ahead
 from drawdown.ledger.book import Book, Books
+from drawdown.ledger.budget_terms import TermsError, check_terms
 from drawdown.ledger.budgets import (
-    LIFE,
-    ROLLING,
     Budget,
     Scoped,
     budget_key,
@@ -29,10 +27,11 @@ from drawdown.ledger.budgets import (
     shape_text,
 )
 from drawdown.ledger.evolve import Rows
-from drawdown.ledger.grants import checked_amount
+from drawdown.ledger.grants import REPORTING_DEFAULT, SCALES_DEFAULT
 from drawdown.ledger.journal import Entry, Origin, Rare
 from drawdown.ledger.limits import NESTED_MAX, is_blocked
 from drawdown.ledger.outcome import Moment, blank
+from drawdown.ledger.plans import PLAN_BUDGET
 from drawdown.ledger.values import Wallet
 
 Says = tuple[dict[str, Any], dict[str, int]]
@@ -52,16 +51,14 @@ def limits_entry(
 ) -> Entry:
     """The entry of a command about limits, without its id. Raises RecordError."""
     says, counts = LIMITS[kind_of(command)](rows, wallet, command, books.at(now.at_ms), now)
-    if counts != dict(wallet.scopes):
-        says["scopes"] = counts
-    kind = "block" if "block" in says else "budget"
-    return replaced(blank(wallet, kind, origin, now), rare=Rare(**says))
+    return _entry(wallet, says, counts, origin, now)
 
 
 def _set_budget(
     rows: Rows, wallet: Wallet, command: SetBudget, book: Book | None, _now: Moment
 ) -> Says:
     terms = as_read(BudgetTerms, command.budget)
+    _check_own(command.budget_id)
     _check(rows, wallet, command.budget_id, terms, book)
     before: Budget | None = rows.row(budget_key(wallet.customer, command.budget_id))
     counts = dict(wallet.scopes)
@@ -83,61 +80,67 @@ def _set_budget(
     return {"budget": facts}, counts
 
 
+def plan_budget_entries(
+    ahead: Ahead,
+    old: Mapping[str, BudgetTerms],
+    new: Mapping[str, BudgetTerms],
+    origin: Origin,
+    now: Moment,
+) -> None:
+    """Set the budgets that a plan has, and remove those that only the plan before had: an entry for
+    each that is other than before. They are as many as plans have, whatever else there is."""
+    for budget_id, terms in new.items():
+        before: Budget | None = ahead.row(budget_key(ahead.wallet.customer, budget_id))
+        if before is None or encode(before.terms) != encode(terms):
+            counts = dict(ahead.wallet.scopes)
+            left = _moved(ahead, before, terms, counts)
+            facts = _BudgetFacts(id=budget_id, terms=terms, left_scope=left)
+            ahead.add(_entry(ahead.wallet, {"budget": facts}, counts, origin, now))
+    for budget_id in [each for each in old if each not in new]:
+        before = ahead.row(budget_key(ahead.wallet.customer, budget_id))
+        if before is not None:
+            says, counts = _removed(ahead, ahead.wallet, before)
+            ahead.add(_entry(ahead.wallet, says, counts, origin, now))
+
+
+def _moved(
+    rows: Ahead, before: Budget | None, terms: BudgetTerms, counts: dict[str, int]
+) -> LimitScope | None:
+    """Count the scope of a plan's budget, and no more the one it leaves, which is returned."""
+    if before is not None and before.terms.scope == terms.scope:
+        return None
+    left = None
+    if before is not None:
+        left = before.terms.scope
+        _leave(counts, _scoped(rows, rows.wallet, left), left)
+    if _scoped(rows, rows.wallet, terms.scope) is None:
+        shape = shape_text(terms.scope)
+        counts[shape] = counts.get(shape, 0) + 1
+    return left
+
+
+def _entry(
+    wallet: Wallet, says: dict[str, Any], counts: dict[str, int], origin: Origin, now: Moment
+) -> Entry:
+    if counts != dict(wallet.scopes):
+        says = {**says, "scopes": counts}
+    kind = "block" if "block" in says else "budget"
+    return replaced(blank(wallet, kind, origin, now), rare=Rare(**says))
+
+
 def _check(
     rows: Rows, wallet: Wallet, budget_id: str, terms: BudgetTerms, book: Book | None
 ) -> None:
-    """Raises RecordError, naming the field, for terms that say too much or too little."""
-    measure = terms.measure
-    if (terms.asset is not None) != (measure == "amount"):
-        fix = "say of which asset" if measure == "amount" else "is for measure: amount"
-        raise RecordError(Reason.INVALID, fix, "budget.asset")
-    if (terms.quantity is not None) != (measure == "quantity"):
-        fix = "say which quantity" if measure == "quantity" else "is for measure: quantity"
-        raise RecordError(Reason.INVALID, fix, "budget.quantity")
-    if terms.asset is not None:
-        checked_amount(terms.cap, terms.asset, "budget.cap", book, asset_field="budget.asset")
-    elif not amount_of(terms.cap):
-        raise RecordError(
-            Reason.INVALID, "a cap of nothing lets nothing run: block the scope", "budget.cap"
-        )
-    _check_window(terms.window, measure)
-    if any(EACH in value and value != EACH for value in terms.scope.values()):
-        raise RecordError(
-            Reason.INVALID, f"give a value, or {EACH} alone for each value", "budget.scope"
-        )
-    for name in terms.scope:
-        if book is not None and book.dimensions and name not in book.dimensions:
-            raise RecordError(
-                Reason.INVALID,
-                f"no meter of price book {book.version!r} has the dimension {name!r}; there are "
-                + ", ".join(sorted(book.dimensions)),
-                f"budget.scope.{name}",
-            )
-    for meter in terms.meters:
-        if book is not None and book.meter(meter) is None:
-            raise RecordError(
-                Reason.UNKNOWN_METER,
-                f"price book {book.version!r} has no meter {meter!r}",
-                "budget.meters",
-            )
-    _check_within(rows, wallet, budget_id, terms)
-
-
-def _check_window(window: Window, measure: str) -> None:
-    every = window.every
-    if measure == "open_holds" and every != "total":
-        raise RecordError(
-            Reason.INVALID, "open holds are counted at a time: say total", "budget.window.every"
-        )
-    if (window.length_s is not None) != (every == ROLLING):
-        fix = "say how long" if every == ROLLING else "is for rolling windows"
-        raise RecordError(Reason.INVALID, fix, "budget.window.length_s")
-    if window.idle_s is not None and every != LIFE:
-        raise RecordError(Reason.INVALID, "is for windows of a life", "budget.window.idle_s")
+    """Raises RecordError, naming the field, for terms that cannot be."""
     try:
-        zone_named(window.zone)
-    except ZoneError as error:
-        raise RecordError(Reason.INVALID, str(error), "budget.window.zone") from None
+        if book is None:
+            check_terms(terms, "", SCALES_DEFAULT, REPORTING_DEFAULT)
+        else:
+            scales = {code: asset.scale for code, asset in book.assets.items()}
+            check_terms(terms, book.version, scales, book.reporting, book.meters, book.dimensions)
+    except TermsError as error:
+        raise RecordError(error.reason, error.detail, f"budget.{error.field}") from None
+    _check_within(rows, wallet, budget_id, terms)
 
 
 def _check_within(rows: Rows, wallet: Wallet, budget_id: str, terms: BudgetTerms) -> None:
@@ -172,6 +175,7 @@ def _check_within(rows: Rows, wallet: Wallet, budget_id: str, terms: BudgetTerms
 def _remove_budget(
     rows: Rows, wallet: Wallet, command: RemoveBudget, _: Book | None, _now: Moment
 ) -> Says:
+    _check_own(command.budget_id)
     before: Budget | None = rows.row(budget_key(wallet.customer, command.budget_id))
     if before is None:
         raise RecordError(
@@ -179,11 +183,24 @@ def _remove_budget(
             f"{wallet.customer} has no budget {command.budget_id!r}",
             "budget_id",
         )
+    return _removed(rows, wallet, before)
+
+
+def _removed(rows: Rows, wallet: Wallet, before: Budget) -> Says:
     scope = before.terms.scope
     counts = dict(wallet.scopes)
     _leave(counts, _scoped(rows, wallet, scope), scope)
-    facts = _BudgetFacts(id=command.budget_id, left_scope=scope)
-    return {"budget": facts}, counts
+    return {"budget": _BudgetFacts(id=before.id, left_scope=scope)}, counts
+
+
+def _check_own(budget_id: str) -> None:
+    if budget_id.startswith(PLAN_BUDGET):
+        raise RecordError(
+            Reason.INVALID,
+            f"{PLAN_BUDGET} begins the ids of plans' budgets, which the price book sets: use"
+            " another id",
+            "budget_id",
+        )
 
 
 def _block(rows: Rows, wallet: Wallet, command: Block, _: Book | None, now: Moment) -> Says:

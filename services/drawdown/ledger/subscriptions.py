@@ -185,6 +185,7 @@ def _change_now(turn: Turn, old: Place, plan: CompiledPlan, seats: int) -> None:
         entitlements=entitled(phase, seats),
     )
     turn.state(changed)
+    turn.set_budgets(changed, old.phase, phase)
     turn.charge(changed, due, old.book, of=(facts.plan, facts.book))
     book = turn.books.version(plan.book)
     assert book is not None

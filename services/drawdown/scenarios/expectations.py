@@ -71,9 +71,16 @@ class Then(StrictRecord):
         description="What is left of each budget, by its id: as the decision says, else after the"
         " last entry that counts in it",
     )
+    margins: dict[Identifier, Number] | None = Field(
+        default=None,
+        description="What each margin that a budget watches is, by its id: as the decision says,"
+        " else after the last entry that changes it",
+    )
     denied_by: list[Identifier] | None = Field(default=None, description="Budgets, by their ids")
-    told: dict[Identifier, list[int]] | None = Field(
-        default=None, description="Percents of budgets that the step reached"
+    told: dict[Identifier, list[int | Literal["sign", "floor", "velocity"]]] | None = Field(
+        default=None,
+        description="What the step tells of budgets: percents that it reached, a margin whose sign"
+        " changed or that fell under its floor, a scope that uses many times its usual",
     )
     refused: ReasonCode | None = Field(
         default=None, description="Reason code of a record that was set aside as a dead letter"
@@ -355,17 +362,32 @@ def _limits(after: After, _: Any) -> dict[str, str]:
     return left
 
 
+def _margins(after: After, _: Any) -> dict[str, str]:
+    changed = [margin for entry in after.entries for margin in entry["data"].get("margins", ())]
+    return {
+        margin["budget"]: _exact(_number(margin.get("revenue")) - _number(margin.get("cost")))
+        for margin in (*changed, *after.answer.get("margins", ()))
+    }
+
+
 def _denied_by(after: After, _: Any) -> list[str]:
-    limits = after.answer.get("limits", ())
-    return [limit["budget"] for limit in limits if limit.get("wanted") is not None]
+    limits, margins = after.answer.get("limits", ()), after.answer.get("margins", ())
+    return [
+        *(limit["budget"] for limit in limits if limit.get("wanted") is not None),
+        *(margin["budget"] for margin in margins if margin.get("denies")),
+    ]
 
 
-def _told(after: After, _: Any) -> dict[str, list[int]]:
-    told: dict[str, list[int]] = {}
+def _told(after: After, _: Any) -> dict[str, list[int | str]]:
+    told: dict[str, list[int | str]] = {}
     for entry in after.entries:
-        for limit in entry["data"].get("limits", ()):
-            if limit.get("tells"):
-                told.setdefault(limit["budget"], []).extend(limit["tells"])
+        data = entry["data"]
+        for each in (*data.get("limits", ()), *data.get("margins", ())):
+            if each.get("tells"):
+                told.setdefault(each["budget"], []).extend(each["tells"])
+        for pace in data.get("paces", ()):
+            if pace.get("tells"):
+                told.setdefault(pace["budget"], []).append("velocity")
     return told
 
 
@@ -380,6 +402,7 @@ FOUND: Final[Mapping[str, Callable[[After, Any], Any]]] = {
     "allowed_count": _answered(allowed=True),
     "denied_count": _answered(allowed=False),
     "limits": _limits,
+    "margins": _margins,
     "denied_by": _denied_by,
     "told": _told,
     "refused": lambda after, _: after.outcomes[-1].refused if after.outcomes else None,

@@ -15,7 +15,6 @@ from typing import Annotated, Any, Final
 from pydantic import Discriminator, Field, Tag, ValidationError
 
 from drawdown.book_file import (
-    TEXTS,
     BookFileError,
     Lines,
     Where,
@@ -42,8 +41,6 @@ from drawdown.scenarios.happenings import Happening
 START: Final = moment(1_800_000_000_000)
 """2027-01-15T08:00:00Z: when a scenario begins that does not say."""
 TIMES_MAX: Final = 100_000
-SCENARIO_TEXTS: Final = TEXTS | {"cost_basis", "credit_limits", "cap"}
-"""Fields below which a number is exact decimal text."""
 BY_ID: Final = {"assets": "code", "meters": "id", "rates": "id", "costs": "id", "plans": "id"}
 """Lists of a price book, and what tells their items apart."""
 
@@ -121,7 +118,7 @@ class Scenario:
 def read_scenario(path: Path) -> Scenario:
     """The scenario in a file. Raises ScenarioFileError."""
     try:
-        content, lines = read_lines(path, "a scenario: `title: ...` and so on", SCENARIO_TEXTS)
+        content, lines = read_lines(path, "a scenario: `title: ...` and so on")
         return _checked(path, content, lines)
     except ScenarioFileError:
         raise

@@ -7,7 +7,6 @@ which topic. There is no rule about money here; those are in `ledger`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from typing import Final, Protocol
 
 from drawdown.events.base import KEY_SEPARATOR, SPECVERSION, milliseconds, moment
@@ -50,6 +49,7 @@ from drawdown.ledger.subscribed import evolve_subscriptions
 from drawdown.ledger.topped_up import evolve_topups
 from drawdown.ledger.usage import EARLY_MS_MAX, decide_usage, usage_answer, usage_refused
 from drawdown.ledger.values import hold_key
+from drawdown.settlement.limit_notices import limits_told
 from drawdown.settlement.topup_notices import topup_notice
 from drawdown.stream.application import (
     COMMANDS,
@@ -233,7 +233,7 @@ class Settlement:
                     view.put(row_key, subscription)
                 for row_key, limit in evolve_limits(view, sealed).items():
                     view.put(row_key, limit)
-                for told in budgets_told(customer, sealed):
+                for told in limits_told(sealed):
                     effects.tell(self._notifications, key, told)
             if sealed.entry.running is not None:
                 for row_key, counted in evolve_counters(view, sealed).items():
@@ -337,37 +337,6 @@ def _low_balance(customer: str, crossing: Crossing, now: Moment) -> bytes:
             ),
         )
     )
-
-
-def budgets_told(customer: str, sealed: Sealed) -> Iterator[bytes]:
-    """Notices of the percents of budgets that an entry reached."""
-    entry = sealed.entry
-    for limit in entry.rare.limits:
-        for percent in limit.tells:
-            of = f" of {limit.scope}" if limit.scope else ""
-            yield encode(
-                _Notice(
-                    specversion=SPECVERSION,
-                    id=f"{customer}/{entry.sequence}/budget/{limit.budget}/{percent}",
-                    source="drawdown",
-                    type="drawdown.budget.threshold_reached",
-                    subject=customer,
-                    time=moment(entry.at_ms),
-                    datacontenttype="application/json",
-                    data=_NoticeData(
-                        sequence=entry.sequence,
-                        detail=f"budget {limit.budget!r}{of}: {limit.after} of {limit.cap} are used"
-                        f" ({percent} % reached)",
-                        asset=entry.asset,
-                        amount=limit.after,
-                        budget=limit.budget,
-                        scope=limit.scope,
-                        percent=percent,
-                        cap=limit.cap,
-                        resets_at=limit.ends_at,
-                    ),
-                )
-            )
 
 
 def _unpriced(customer: str, sealed: Sealed, decided: Decided, now: Moment) -> bytes:
