@@ -19,9 +19,10 @@ from drawdown.cli.doors import Door, in_path
 from drawdown.cli.given import Customer, GatewayUrl, QueryUrl
 from drawdown.cli.outcome import DENIED, USAGE, CommandError
 from drawdown.cli.render import Json, show, show_json, show_raw, show_table, show_tree, tell
-from drawdown.cli.said import blocked_about, left_about, scope_about, terms_about
+from drawdown.cli.said import blocked_about, left_about
 from drawdown.cli.wallet import pages
 from drawdown.events.codec import decode_decision
+from drawdown.events.limit_words import scope_words, terms_words
 from drawdown.events.limits import Measure
 from drawdown.events.numbers import amount_of
 
@@ -132,8 +133,8 @@ def show_one(
         return
     terms = found["terms"]
     show(f"budget   {found['id']} of {customer}", "bold")
-    show(f"counts   {scope_about(terms.get('scope'))}")
-    show(f"cap      {terms_about(terms)}")
+    show(f"counts   {scope_words(terms.get('scope'))}")
+    show(f"cap      {terms_words(terms)}")
     if terms.get("meters"):
         show(f"meters   {', '.join(terms['meters'])}")
     if found.get("parent"):
@@ -247,7 +248,7 @@ def set_budget(
         gateway,
         put=True,
     )
-    said = f"{budget_id} of {customer}: {terms_about(terms)}, of {scope_about(counted)}"
+    said = f"{budget_id} of {customer}: {terms_words(terms)}, of {scope_words(counted)}"
     _told(answer, "set", said, as_json)
 
 
@@ -297,7 +298,7 @@ def block(
     blocked = _scope(scope, everything)
     content = {"scope": blocked, "until_at": given.time_text("--until", until)}
     answer = decided("block", customer, "blocks", content, reason, command_id, gateway)
-    _told(answer, "blocked", f"{scope_about(blocked)} of {customer}", as_json)
+    _told(answer, "blocked", f"{scope_words(blocked)} of {customer}", as_json)
 
 
 @app.command(
@@ -318,7 +319,7 @@ def unblock(
     """Let a scope run again that was blocked; exit code 3 where it is not blocked."""
     freed = _scope(scope, everything)
     answer = decided("unblock", customer, "unblocks", {"scope": freed}, reason, command_id, gateway)
-    _told(answer, "unblocked", f"{scope_about(freed)} of {customer}", as_json)
+    _told(answer, "unblocked", f"{scope_words(freed)} of {customer}", as_json)
 
 
 def _scope(texts: list[str] | None, everything: bool) -> dict[str, str]:
@@ -407,7 +408,7 @@ def _tree(customer: str, found: list[Mapping[str, Any]], used: Mapping[str, Iter
 
 def _line(each: Mapping[str, Any]) -> Text:
     terms, state = each["terms"], each.get("state")
-    head = f"{each['id']}  {scope_about(terms.get('scope'))}  {terms_about(terms)}"
+    head = f"{each['id']}  {scope_words(terms.get('scope'))}  {terms_words(terms)}"
     if state is None:
         return Text(head)
     return Text.assemble(f"{head}  ", _bar(state), f" {left_about(state)}")

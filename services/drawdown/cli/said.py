@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from drawdown.cli.render import pairs, short_time
 from drawdown.events.entries import kind_of_type
-from drawdown.events.limits import EACH, IDLE_S_DEFAULT
+from drawdown.events.limit_words import scope_words, terms_words
 from drawdown.events.numbers import amount_of, amount_text
 
 Json = Mapping[str, Any]
@@ -97,43 +97,6 @@ def topup_about(facts: Json) -> str:
             return f"{facts['request']}  {amount} {asset} {ended}{late}{wait}"
 
 
-def scope_about(scope: Json | None) -> str:
-    """A scope in a few words: `team=a key=each`."""
-    return pairs(scope) if scope else "all use"
-
-
-WINDOWS: Final = {"hour": "an hour", "day": "a day", "week": "a week", "month": "a month"}
-LENGTHS: Final = ((86_400, "d"), (3_600, "h"), (60, "m"), (1, "s"))
-
-
-def _length(seconds: int) -> str:
-    """90s, 15m, 6h, 7d: the largest unit that it is a whole number of."""
-    unit, letter = next(each for each in LENGTHS if seconds % each[0] == 0)
-    return f"{seconds // unit}{letter}"
-
-
-def terms_about(terms: Json) -> str:
-    """A budget's cap in a few words: `500 USD a month (Europe/Berlin)`."""
-    measure = terms.get("measure", "amount")
-    unit = terms.get("asset") or terms.get("quantity") or str(measure).replace("_", " ")
-    each = "each " if EACH in terms.get("scope", {}).values() else ""
-    window = terms.get("window", {})
-    every = window.get("every", "month")
-    match every:
-        case "rolling":
-            time = f"in {_length(window['length_s'])}"
-        case "life":
-            time = f"for life, idle {_length(window.get('idle_s') or IDLE_S_DEFAULT)}"
-        case "total":
-            time = "at a time" if measure == "open_holds" else "in all"
-        case _:
-            time = WINDOWS[every]
-    zone = window.get("zone", "UTC")
-    clock = f" ({zone})" if every in WINDOWS and zone != "UTC" else ""
-    only = ", only told" if terms.get("at_cap") == "alert" else ""
-    return f"{each}{terms['cap']} {unit} {time}{clock}{only}"
-
-
 def left_about(state: Json) -> str:
     """How a budget stands in a few words."""
     held = state.get("held", "0")
@@ -150,7 +113,7 @@ def blocked_about(blocked: Json) -> str:
     by = f" by {block['by']}" if block.get("by") else ""
     until = f" until {short_time(block['until_at'])}" if block.get("until_at") else ""
     return (
-        f"{scope_about(blocked.get('scope'))}{by} since {short_time(block['since_at'])}{until}:"
+        f"{scope_words(blocked.get('scope'))}{by} since {short_time(block['since_at'])}{until}:"
         f" {block['reason']}"
     )
 
@@ -186,11 +149,11 @@ def limit_about(data: Json) -> str | None:
         if budget.get("terms") is None:
             return f"{budget['id']} removed"
         terms = budget["terms"]
-        return f"{budget['id']}  {scope_about(terms.get('scope'))}  {terms_about(terms)}"
+        return f"{budget['id']}  {scope_words(terms.get('scope'))}  {terms_words(terms)}"
     if block := data.get("block"):
         until = f" until {short_time(block['until_at'])}" if block.get("until_at") else ""
         done = "blocked" if block["blocked"] else "unblocked"
-        return f"{scope_about(block.get('scope'))} {done}{until}"
+        return f"{scope_words(block.get('scope'))} {done}{until}"
     return None
 
 

@@ -19,7 +19,6 @@ from drawdown.cli.said import (
     entry_about,
     entry_kind,
     limit_about,
-    scope_about,
     signed_amount,
 )
 from drawdown.events.base import EPOCH, KEY_SEPARATOR, timestamp_text
@@ -38,6 +37,7 @@ from drawdown.events.catalogue import (
 )
 from drawdown.events.codec import RecordError, decode_any, encode
 from drawdown.events.deadletters import HEADER_PREFIX, REDRIVEN
+from drawdown.events.limit_words import scope_words
 from drawdown.stream import kafka
 from drawdown.stream.partition import partition_of
 from drawdown.stream.ports import Consumer
@@ -332,7 +332,7 @@ def _row(row: Record) -> Text:
         blocked = f"blocked: {blocked_about(row)}" if row.get("block") else ""
         budgets = f"budgets {', '.join(row['budgets'])}" if row.get("budgets") else ""
         return Text(
-            _words(f"#{row['sequence']}", "scope", scope_about(row["scope"]), budgets, blocked)
+            _words(f"#{row['sequence']}", "scope", scope_words(row["scope"]), budgets, blocked)
         )
     if "accounts" not in row:
         return Text(_words(f"#{row.get('sequence', 0)}", row["row"], _shortened(row)))

@@ -91,13 +91,15 @@ class LimitRows:
         behind `after` on; nothing where there is no such budget."""
         return list(islice(self._values(customer, budget_id, after, at_ms), limit))
 
-    def most_used(self, customer: str, budget_id: str, at_ms: int) -> list[LimitState]:
+    def most_used(
+        self, customer: str, budget_id: str, at_ms: int, most: int = VALUES_MAX
+    ) -> list[LimitState]:
         """The same of all of them, those first of which most is used or held. Raises
-        TooManyValuesError."""
-        every = list(islice(self._values(customer, budget_id, "", at_ms), VALUES_MAX + 1))
-        if len(every) > VALUES_MAX:
+        TooManyValuesError where there are more than `most`."""
+        every = list(islice(self._values(customer, budget_id, "", at_ms), most + 1))
+        if len(every) > most:
             raise TooManyValuesError(
-                f"budget {budget_id!r} has more than {VALUES_MAX:,} values: take them by key"
+                f"budget {budget_id!r} has more than {most:,} values: take them by key"
             )
         return sorted(every, key=lambda each: (-_gone(each), each.scope))
 
