@@ -416,7 +416,8 @@ def _line(each: Mapping[str, Any]) -> Text:
 
 def _percent(state: Mapping[str, Any]) -> int:
     gone = amount_of(state["used"]) + amount_of(state.get("held", "0"))
-    return gone * 100 // amount_of(state["cap"])
+    cap = amount_of(state["cap"])
+    return gone * 100 // cap if cap else FULL
 
 
 def _bar(state: Mapping[str, Any]) -> Text:
