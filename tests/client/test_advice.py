@@ -179,7 +179,7 @@ def with_limits() -> Log:
     }
     ledger = Ledger(book, at="2025-01-15T12:00:00Z")
     ledger.grant("acme", 100)
-    total = {"asset": "USD", "window": {"every": "total"}}
+    total: dict[str, Any] = {"asset": "USD", "window": {"every": "total"}}
     ledger.set_budget("acme", "team", 10, scope={"team": "a"}, **total)
     ledger.set_budget("acme", "sessions", 4, scope={"session": "*"}, **total)
     ledger.block("acme", {"key": "k"}, reason="leaked")
