@@ -162,24 +162,6 @@ def add_limit_doors(app: FastAPI, replica: Replica, wallet_of: Callable[[str], b
         return page([(str(place), each) for place, each in places], limit, stands)
 
     @app.get(
-        f"{of_customer}/budgets/{{budget:path}}",
-        response_model=BudgetAnswer,
-        summary="One budget",
-        responses={
-            200: answered("As it stands", {"position": _POSITION, "budget": _SEARCH}),
-            **problems(404),
-        },
-    )
-    def one(request: Request, customer: Customer, budget: Budget) -> Response:
-        caller_of(request, "read", customer)
-        position = where(replica.position(customer))
-        shapes = shapes_in(wallet_of(customer))
-        found = LimitRows(replica).budget(customer, shapes, budget, _now_ms())
-        if found is None:
-            raise _unknown(customer, budget)
-        return json_of({"position": position, "budget": found})
-
-    @app.get(
         f"{of_customer}/blocks",
         response_model=BlocksAnswer,
         summary="Scopes that are blocked: by whom, why, since when and until when",
@@ -197,6 +179,25 @@ def add_limit_doors(app: FastAPI, replica: Replica, wallet_of: Callable[[str], b
         after = from_cursor(cursor)
         found = LimitRows(replica).blocks(customer, after, limit + 1, _now_ms())
         return page(found, limit, {"position": position})
+
+    # Last: its path takes whatever follows.
+    @app.get(
+        f"{of_customer}/budgets/{{budget:path}}",
+        response_model=BudgetAnswer,
+        summary="One budget",
+        responses={
+            200: answered("As it stands", {"position": _POSITION, "budget": _SEARCH}),
+            **problems(404),
+        },
+    )
+    def one(request: Request, customer: Customer, budget: Budget) -> Response:
+        caller_of(request, "read", customer)
+        position = where(replica.position(customer))
+        shapes = shapes_in(wallet_of(customer))
+        found = LimitRows(replica).budget(customer, shapes, budget, _now_ms())
+        if found is None:
+            raise _unknown(customer, budget)
+        return json_of({"position": position, "budget": found})
 
 
 def _unknown(customer: str, budget: str) -> ProblemError:
