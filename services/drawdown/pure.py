@@ -124,6 +124,28 @@ More seats mid-cycle: their part of the fee for the rest of it, and what they in
 >>> _ = ledger.advance("2027-02-15T00:00:00Z")
 >>> ledger.subscriptions("acme")[0]["status"], ledger.balance("acme", "credit")
 ('ended', '0')
+
+Budgets cap what a team, a key, a session uses; all that a use is in must have room. A block stops a
+scope at once.
+
+>>> _ = ledger.grant("acme", 100, asset="credit", cost_basis="0.01")
+>>> _ = ledger.set_budget("acme", "team", 50, scope={"team": "a"}, asset="credit")
+>>> _ = ledger.set_budget("acme", "keys", 20, scope={"team": "a", "key": "*"}, asset="credit")
+>>> _ = ledger.use("acme", "chat", {"credits": 15, "team": "a", "key": "k1"})
+>>> asked = {"quantities": {"credits": 10}, "dimensions": {"team": "a", "key": "k1"}}
+>>> denied = ledger.authorize("acme", "chat", **asked)
+>>> denied["reason"], [(each["budget"], each["left"]) for each in denied["limits"]]
+('budget_exceeded', [('keys', '5'), ('team', '35')])
+>>> [(each["id"], each.get("parent"), each.get("state", {}).get("used")) for each in
+...     ledger.budgets("acme")]
+[('keys', 'team', None), ('team', None, '15')]
+>>> [(each["scope"], each["used"]) for each in ledger.budget_values("acme", "keys")]
+[('key=k1&team=a', '15')]
+>>> _ = ledger.block("acme", {"key": "k1"}, reason="leaked")
+>>> ledger.authorize("acme", "chat", **asked)["reason"], len(ledger.blocks("acme"))
+('blocked', 1)
+>>> ledger.unblock("acme", {"key": "k1"})["allowed"], ledger.blocks("acme")
+(True, [])
 """
 
 from __future__ import annotations
@@ -133,7 +155,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 from pydantic import TypeAdapter, ValidationError
@@ -155,6 +177,7 @@ from drawdown.events.pricemodels import DECIMAL_FIELDS
 from drawdown.events.statements import Statement
 from drawdown.events.structs import struct_of, to_struct
 from drawdown.ledger.book import Book, BookError, Books
+from drawdown.ledger.budgets import Budget, Scoped, Spent, budget_key, scope_key, spent_key
 from drawdown.ledger.captures import cost_of
 from drawdown.ledger.decide import decide_command, decide_timer, refused
 from drawdown.ledger.digits import check_digits
@@ -162,6 +185,7 @@ from drawdown.ledger.evolve import evolve
 from drawdown.ledger.holds import ended
 from drawdown.ledger.identity import command_key, usage_key
 from drawdown.ledger.journal import Origin
+from drawdown.ledger.limit_states import blocked_scope, budget_state, value_state
 from drawdown.ledger.margins import Margin, margins
 from drawdown.ledger.outcome import Decided, Moment
 from drawdown.ledger.prices import UnpricedError
@@ -169,10 +193,11 @@ from drawdown.ledger.pricing import Use, charge_of
 from drawdown.ledger.rows import Row, row_bytes, subscription_record
 from drawdown.ledger.statements import BY_DEFAULT, Period, statement_of, sums_of
 from drawdown.ledger.usage import decide_usage
-from drawdown.ledger.values import NEVER, Running, Subscription, subscription_key
+from drawdown.ledger.values import NEVER, Running, Subscription, Wallet, subscription_key
 
 __all__ = ["Book", "BookError", "Ledger", "Price", "RecordError", "load", "price"]
 
+R = TypeVar("R")
 _CommitRecord = struct_of(CommitRecord)
 _TIME: Final[TypeAdapter[datetime]] = TypeAdapter(Timestamp)
 Time = str | int | datetime
@@ -475,9 +500,95 @@ class Ledger:
         return states
 
     def _subscriptions(self, customer: str) -> list[Subscription]:
-        first = subscription_key(customer, "")
+        return self._of(Subscription, subscription_key(customer, ""))
+
+    # limits
+
+    def set_budget(
+        self,
+        customer: str,
+        budget: str,
+        cap: str | int | Decimal,
+        *,
+        reason: str | None = None,
+        at: Time | None = None,
+        **terms: Any,
+    ) -> dict[str, Any]:
+        """Set a budget by its id, or change one; `terms` are those of a budget: scope, asset,
+        measure, quantity, window, meters, at_cap, alerts, within."""
+        named = {"budget": {**terms, "cap": str(cap)}, "reason": reason}
+        return self.command("set_budget", customer, at=at, budget_id=budget, **_stated(named))
+
+    def remove_budget(
+        self, customer: str, budget: str, *, reason: str | None = None, at: Time | None = None
+    ) -> dict[str, Any]:
+        """Remove a budget, with what was counted in it."""
+        named = _stated({"reason": reason})
+        return self.command("remove_budget", customer, at=at, budget_id=budget, **named)
+
+    def block(
+        self,
+        customer: str,
+        scope: Mapping[str, str],
+        *,
+        reason: str,
+        until: Time | None = None,
+        at: Time | None = None,
+    ) -> dict[str, Any]:
+        """Block a scope, such as `{"key": "k1"}`: nothing of it is authorized any more, from the
+        next decision on. The empty scope is the customer."""
+        until_at = None if until is None else at_text(_ms(until))
+        named = _stated({"reason": reason, "until_at": until_at})
+        return self.command("block", customer, at=at, scope=dict(scope), **named)
+
+    def unblock(
+        self,
+        customer: str,
+        scope: Mapping[str, str],
+        *,
+        reason: str | None = None,
+        at: Time | None = None,
+    ) -> dict[str, Any]:
+        """Let a scope that was blocked run again."""
+        named = _stated({"reason": reason})
+        return self.command("unblock", customer, at=at, scope=dict(scope), **named)
+
+    def budgets(self, customer: str) -> list[dict[str, Any]]:
+        """The customer's budgets by id, as they stand now: `state` of each, and its `parent`. One
+        with `*` has no state: its values have, see `budget_values`."""
+        wallet: Wallet | None = self.row(customer)
+        shapes = () if wallet is None else tuple(wallet.scopes)
+        found: list[dict[str, Any]] = json.loads(
+            encode(
+                [
+                    budget_state(self, shapes, row, self.at_ms)
+                    for row in self._of(Budget, budget_key(customer, ""))
+                ]
+            )
+        )
+        return found
+
+    def budget_values(self, customer: str, budget: str) -> list[dict[str, Any]]:
+        """How a budget with `*` stands for each value of which anything counts, by scope."""
+        row: Budget | None = self.row(budget_key(customer, budget))
+        if row is None:
+            return []
+        spent = self._of(Spent, spent_key(customer, budget, ""))
+        states = [value_state(row, each, self.at_ms) for each in spent]
+        found: list[dict[str, Any]] = json.loads(encode([each for each in states if each]))
+        return found
+
+    def blocks(self, customer: str) -> list[dict[str, Any]]:
+        """The scopes that are blocked, with who, why and until when."""
+        rows = self._of(Scoped, scope_key(customer, ""))
+        blocked = [blocked_scope(row, self.at_ms) for row in rows]
+        found: list[dict[str, Any]] = json.loads(encode([each for each in blocked if each]))
+        return found
+
+    def _of(self, kind: type[R], first: str) -> list[R]:
+        """The rows of a kind whose keys begin so, in their order."""
         keys = sorted(key for key in self._rows if key.startswith(first))
-        return [row for key in keys if isinstance(row := self._rows[key], Subscription)]
+        return [row for key in keys if isinstance(row := self._rows[key], kind)]
 
     # time
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -15,7 +16,11 @@ import pytest
 from tests.support.balances import Log
 
 from drawdown.client import Amount, AsyncClient, Client, Denied, UnavailableError
-from drawdown.query import Replica
+from drawdown.events.decisions import Decision
+from drawdown.events.limits import LimitState
+from drawdown.events.reasons import Reason
+from drawdown.pure import Ledger
+from drawdown.query import LIMITS, Replica
 
 
 def nobody(request: httpx.Request) -> httpx.Response:
@@ -151,3 +156,105 @@ def test_without_a_replica_there_is_no_advice() -> None:
         client.authorize("acme", "llm", require="advisory"),
     ):
         pytest.fail("it must not run")
+
+
+# Limits
+
+
+def with_limits() -> Log:
+    """Acme has budgets of 10 for its team and of 4 for each session, and a key that is blocked; of
+    the team's, 7 are used."""
+    book = {
+        "version": "v1",
+        "assets": [{"code": "USD", "scale": 12}],
+        "meters": [{"id": "llm", "event_types": ["llm"], "fields": {"n": "n"}}],
+        "rates": [
+            {
+                "id": "llm",
+                "meter": "llm",
+                "asset": "USD",
+                "price": {"model": "per_unit", "quantity": "n", "price": "1"},
+            }
+        ],
+    }
+    ledger = Ledger(book, at="2025-01-15T12:00:00Z")
+    ledger.grant("acme", 100)
+    total: dict[str, Any] = {"asset": "USD", "window": {"every": "total"}}
+    ledger.set_budget("acme", "team", 10, scope={"team": "a"}, **total)
+    ledger.set_budget("acme", "sessions", 4, scope={"session": "*"}, **total)
+    ledger.block("acme", {"key": "k"}, reason="leaked")
+    ledger.block("acme", {"key": "old"}, reason="tried", until="2025-01-15T12:00:01Z")
+    ledger.use("acme", "llm", {"n": 7, "team": "a"})
+    log = Log()
+    for key, value in ledger.rows().items():
+        log.write("acme", key, value)
+    return log
+
+
+def advised(keep: Any, estimate: Amount | None = None, **dimensions: str) -> Any:
+    log = with_limits()
+    with log.replica(keep=keep) as replica, client_of(replica) as client:
+        try:
+            with client.authorize(
+                "acme", "llm", dimensions=dimensions, estimate=estimate, require="advisory"
+            ) as run:
+                return run.decision
+        except Denied as denied:
+            return denied
+
+
+def test_a_block_that_the_replica_knows_denies() -> None:
+    denied = advised({"scope"}, Amount(1), key="k")
+    assert denied.reason == "blocked"
+    assert "key=k is blocked since 2025-01-15T12:00:00Z: leaked" in str(denied)
+    assert denied.retry_at is None
+    assert advised({"scope"}, Amount(1), key="other").allowed
+    assert advised({"scope"}, Amount(1), key="old").allowed, "its time is over"
+
+
+def test_a_budget_that_the_replica_knows_denies() -> None:
+    denied = advised(LIMITS, Amount(4), team="a")
+    assert denied.reason == "budget_exceeded"
+    assert [(each.budget, each.left, each.wanted) for each in denied.budgets] == [
+        ("team", "3", "4")
+    ]
+    allowed = advised(LIMITS, Amount(3), team="a", session="s")
+    assert {each.budget: each.left for each in allowed.limits} == {"team": "3", "sessions": "4"}
+    assert advised(LIMITS, Amount(5), session="s").budgets[0].scope == "session=s"
+    assert advised(LIMITS, None, team="a").allowed
+
+
+def test_limits_that_were_not_looked_at_are_said() -> None:
+    unseen = "the customer's blocks and budgets were not looked at"
+    assert unseen in advised((), Amount(50), team="a", key="k").detail
+    assert "the customer's budgets were not looked at" in advised({"scope"}, team="a").detail
+    assert "looked at" not in advised(LIMITS, team="b").detail
+
+
+def test_a_denial_says_when_to_come_again() -> None:
+    """Not before the last of the budgets that deny begins anew; never, where one does not."""
+
+    def denied(*ends: datetime | None) -> Denied:
+        limits = [
+            LimitState(budget=f"b{place}", cap="1", used="0", left="1", wanted="2", resets_at=end)
+            for place, end in enumerate(ends)
+        ]
+        limits.append(LimitState(budget="roomy", cap="9", used="0", left="9"))
+        return Denied(
+            Decision(
+                kind="authorization",
+                id="r",
+                customer="acme",
+                command="authorize",
+                at=datetime(2027, 1, 15, tzinfo=UTC),
+                allowed=False,
+                reason=Reason.BUDGET_EXCEEDED,
+                limits=limits,
+            )
+        )
+
+    day, month = datetime(2027, 1, 16, tzinfo=UTC), datetime(2027, 2, 1, tzinfo=UTC)
+    assert denied(day, month).retry_at == month
+    assert denied(day, None).retry_at is None
+    assert denied().retry_at is None
+    assert [each.budget for each in denied(day).budgets] == ["b0"]

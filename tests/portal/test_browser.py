@@ -100,6 +100,24 @@ def test_what_is_open_stays_open_while_entries_arrive(live: Live, page: Any) -> 
     assert "response" in page.locator("#entry-2 dl").inner_text()
 
 
+def test_the_limits_appear_and_fill_by_themselves(live: Live, page: Any) -> None:
+    customer = live.customer()
+    live.grant(customer, "credit", "480")
+    page.goto(f"{live.address}/wallets/{customer}#token={live.token(customer)}")
+    page.wait_for_selector('[data-state="live"]')
+    limits = page.locator('[data-part="limits"]')
+    assert not limits.is_visible()
+    live.budget(customer, "team", "60", scope={"team": "a"})
+    limits.wait_for(state="visible")
+    live.use(customer, responses=2, team="a")
+    page.wait_for_selector('[data-part="limits"] >> text=36 left')
+    live.use(customer, responses=3, team="a")
+    page.wait_for_selector('[data-part="limits"] .left.full')
+    live.block(customer, "leaked", key="k-17")
+    page.wait_for_selector("text=Blocked: key=k-17")
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
 def test_a_wallet_appears_with_its_first_grant(live: Live, page: Any) -> None:
     customer = live.customer()
     page.goto(f"{live.address}/wallets/{customer}#token={live.token(customer)}")

@@ -287,6 +287,50 @@ def test_whatever_a_name_holds_it_is_text(live: Live, browser: httpx.Client) -> 
         assert {tag for tag, _ in Page(answer).tags}.isdisjoint({"iframe", "object", "base"})
 
 
+def test_limits_are_shown_below_each_other_with_what_is_used(
+    live: Live, browser: httpx.Client
+) -> None:
+    customer = live.customer()
+    live.grant(customer, "credit", "48000")
+    sign_in(browser, live.token(customer))
+    assert "data-nothing" in browser.get(f"/wallets/{customer}").text
+    live.budget(customer, "all", "1200")
+    live.budget(customer, "team", "60", scope={"team": "a"}, window={"every": "total"})
+    live.budget(customer, "keys", "24", scope={"team": "a", "key": "*"}, at_cap="alert")
+    live.use(customer, responses=4, team="a", key="k<1>")
+    live.block(customer, "<b>leaked</b>", key="k9")
+
+    page = wallet_page(browser, customer)
+    assert not any("data-nothing" in attributes for _, attributes in page.tags)
+    limits = page.text[page.text.index("Limits") : page.text.index("What used it")]
+    assert "Blocked: key=k9. <b>leaked</b>" in limits
+    assert f"all 48 of 1{THIN}200 credit a month" in limits
+    assert "team team=a 48 of 60 credit in all" in limits
+    assert "12 left" in limits
+    assert "keys team=a key=* each 24 credit a month" in limits
+    assert "key=k<1>&team=a 48" in limits
+    assert "Only told when it is reached." in limits
+    bars = [name for name in page.values("class") if name and name.startswith("left used")]
+    assert [bar.removeprefix("left used").strip() for bar in bars] == ["", "low", "full"]
+    depths = [name for name in page.values("class") if name and name.startswith("budget in-")]
+    assert depths == ["budget in-0", "budget in-1", "budget in-2"]
+    assert "block key=k9" in page.text
+    assert "budget all 48 of 1200 used" in page.text.replace(THIN, "")
+    assert "budget keys of key=k<1>&team=a 48 of 24 used" in page.text
+
+
+def test_of_many_budgets_the_first_are_shown(live: Live, browser: httpx.Client) -> None:
+    customer = live.customer()
+    live.grant(customer, "credit", "480")
+    for number in range(21):
+        live.budget(customer, f"b{number:02}", "10", scope={"team": f"t{number}"})
+    sign_in(browser, live.key("read"))
+    text = wallet_page(browser, customer).text
+    limits = text[text.index("Limits") : text.index("What used it")]
+    assert ("b19" in limits, "b20" in limits) == (True, False)
+    assert "There are more budgets than these." in limits
+
+
 def test_grants_are_shown_in_the_order_they_are_spent(live: Live, browser: httpx.Client) -> None:
     customer = live.customer()
     soon = datetime.now(UTC) + timedelta(days=3, minutes=5)

@@ -205,6 +205,21 @@ class Live:
         answer = self.gateway.put(f"/v1/customers/{quoted(customer)}/terms", json=terms)
         return self._settled(customer, answer, 200)
 
+    def budget(self, customer: str, name: str, cap: str, **terms: Any) -> None:
+        """A budget of credits, which the query service knows by now."""
+        answer = self.gateway.put(
+            f"/v1/customers/{quoted(customer)}/budgets/{quoted(name)}",
+            json={"budget": {"asset": "credit", "cap": cap, **terms}},
+        )
+        self._settled(customer, answer, 200)
+
+    def block(self, customer: str, reason: str, **scope: str) -> None:
+        """A block, which the query service knows by now."""
+        answer = self.gateway.post(
+            f"/v1/customers/{quoted(customer)}/blocks", json={"scope": scope, "reason": reason}
+        )
+        self._settled(customer, answer, 200)
+
     def _settled(self, customer: str, answer: httpx.Response, status: int) -> dict[str, Any]:
         assert answer.status_code == status, answer.text
         decision: dict[str, Any] = answer.json()

@@ -13,6 +13,7 @@ from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, TopicP
 
 from drawdown.cli.outcome import UNREACHABLE, CommandError
 from drawdown.cli.render import pairs, time_text
+from drawdown.cli.said import left_about
 from drawdown.events.catalogue import DECISIONS, Environment
 from drawdown.events.codec import RecordError, decode_any
 from drawdown.events.reasons import MEANINGS, Reason
@@ -90,6 +91,10 @@ def story(decision: Decision) -> Iterator[str]:
         yield f"available   {pairs(decision['available'])}, in scope and in effect, with credit"
     if decision.get("shortfall"):
         yield f"short by    {decision['shortfall']} {asset}"
+    for each in decision.get("limits", ()):
+        denies = f"; {each['wanted']} wanted: denies" if each.get("wanted") else ""
+        of = f" of {each['scope']}" if each.get("scope") else ""
+        yield f"budget      {each['budget']}{of}: {left_about(each)}{denies}"
     if decision.get("book"):
         rate = f"rate {decision['rate']} of " if decision.get("rate") else ""
         yield f"priced by   {rate}book {decision['book']} (price-book@{decision['book_offset']})"

@@ -17,6 +17,7 @@ from drawdown.cli import given
 from drawdown.cli.context import Context
 from drawdown.cli.decided import decision_about, story
 from drawdown.cli.explain_hold import show_hold, show_parts, show_read, show_since
+from drawdown.cli.explain_limits import show_limits
 from drawdown.cli.explain_subscription import show_subscription
 from drawdown.cli.given import Customer, QueryUrl
 from drawdown.cli.history import Found, MissingError, Wanted, find
@@ -323,6 +324,7 @@ def _show(explained: Explained) -> None:
     if data.get("usage") or explained.hold.get("use"):
         _show_usage(explained)
     show_subscription(data)
+    show_limits(data)
     if data.get("grant"):
         _show_grant(explained)
     if data.get("terms"):

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.status import Status
 from rich.table import Table
 from rich.text import Text
+from rich.tree import Tree
 
 from drawdown.events.codec import encode
 
@@ -59,6 +60,11 @@ def show_raw(content: bytes) -> None:
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """A table of data. A column whose title begins with `>` is aligned to the right."""
     _console(stderr=False).print(table(columns, rows))
+
+
+def show_tree(tree: Tree) -> None:
+    """A tree of data."""
+    _console(stderr=False).print(tree)
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:

@@ -5,11 +5,12 @@ They are read as open JSON: a command shows what a newer settlement wrote as far
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from drawdown.cli.render import pairs, short_time
 from drawdown.events.entries import kind_of_type
+from drawdown.events.limit_words import scope_words, terms_words
 from drawdown.events.numbers import amount_of, amount_text
 
 Json = Mapping[str, Any]
@@ -96,6 +97,66 @@ def topup_about(facts: Json) -> str:
             return f"{facts['request']}  {amount} {asset} {ended}{late}{wait}"
 
 
+def left_about(state: Json) -> str:
+    """How a budget stands in a few words."""
+    held = state.get("held", "0")
+    until = f" until {short_time(state['resets_at'])}" if state.get("resets_at") else ""
+    return (
+        f"{state['used']} of {state['cap']} used{f', {held} held' if held != '0' else ''},"
+        f" {state['left']} left{until}"
+    )
+
+
+def blocked_about(blocked: Json) -> str:
+    """A block in a few words: of what, by whom, since when and why."""
+    block = blocked["block"]
+    by = f" by {block['by']}" if block.get("by") else ""
+    until = f" until {short_time(block['until_at'])}" if block.get("until_at") else ""
+    return (
+        f"{scope_words(blocked.get('scope'))}{by} since {short_time(block['since_at'])}{until}:"
+        f" {block['reason']}"
+    )
+
+
+def limits_about(facts: Iterable[Json]) -> str:
+    """What an entry counts in budgets, in a few words each."""
+    return "; ".join([counted_about(each) for each in facts])
+
+
+def counted_about(facts: Json) -> str:
+    """What an entry counts in one budget."""
+    of = f" of {facts['scope']}" if facts.get("scope") else ""
+    used = f"{facts.get('before', '0')} -> {facts.get('after', '0')}"
+    if facts.get("closed"):
+        return f"budget {facts['budget']}{of} is over, {facts.get('before', '0')} used"
+    held = f"{facts.get('held_before', '0')} -> {facts.get('held', '0')}"
+    parts = [
+        *([f"{used} used"] if used != _same(facts.get("before", "0")) else []),
+        *([f"{held} held"] if held != _same(facts.get("held_before", "0")) else []),
+    ]
+    told = "".join(f", {percent} % reached" for percent in facts.get("tells", ()))
+    return f"budget {facts['budget']}{of} {', '.join(parts)} of {facts['cap']}{told}"
+
+
+def _same(text: str) -> str:
+    return f"{text} -> {text}"
+
+
+def limit_about(data: Json) -> str | None:
+    """What an entry about limits says: a budget, a block, a window that is over; None for another
+    entry."""
+    if budget := data.get("budget"):
+        if budget.get("terms") is None:
+            return f"{budget['id']} removed"
+        terms = budget["terms"]
+        return f"{budget['id']}  {scope_words(terms.get('scope'))}  {terms_words(terms)}"
+    if block := data.get("block"):
+        until = f" until {short_time(block['until_at'])}" if block.get("until_at") else ""
+        done = "blocked" if block["blocked"] else "unblocked"
+        return f"{scope_words(block.get('scope'))} {done}{until}"
+    return None
+
+
 def _correction_about(data: Json) -> str | None:
     """What a correction, a conversion or a change of state is about; None for another entry."""
     if reverses := data.get("reverses"):
@@ -135,7 +196,7 @@ def entry_about(entry: Json) -> str:
         if rerates := data.get("rerates"):
             parts.append(f"(re-rating {rerates['run']} of entry {rerates['sequence']})")
         return "  ".join(part for part in parts if part)
-    if about := _correction_about(data):
+    if about := limit_about(data) or _correction_about(data):
         return "  ".join(filter(None, (about, data.get("reason"))))
     if fee := data.get("fee"):
         return fee_about(fee)
@@ -145,6 +206,10 @@ def entry_about(entry: Json) -> str:
     if topup := data.get("topup"):
         why = topup.get("detail") or data.get("reason")
         return "  ".join(filter(None, (topup_about(topup), topup.get("reference"), why)))
+
+    limits = data.get("limits", ())
+    if limits and all(each.get("closed") for each in limits):
+        return limits_about(limits)
     running = data.get("running")
     if running:
         since = running.get("starts_at", "")[:10]

@@ -14,7 +14,13 @@ from drawdown.cli import given
 from drawdown.cli.context import Context
 from drawdown.cli.outcome import USAGE, CommandError
 from drawdown.cli.render import Json, Quiet, counted, pairs, show, show_json, tell, time_text
-from drawdown.cli.said import entry_about, entry_kind, signed_amount
+from drawdown.cli.said import (
+    blocked_about,
+    entry_about,
+    entry_kind,
+    limit_about,
+    signed_amount,
+)
 from drawdown.events.base import EPOCH, KEY_SEPARATOR, timestamp_text
 from drawdown.events.catalogue import (
     BALANCE_CHANGES,
@@ -31,6 +37,7 @@ from drawdown.events.catalogue import (
 )
 from drawdown.events.codec import RecordError, decode_any, encode
 from drawdown.events.deadletters import HEADER_PREFIX, REDRIVEN
+from drawdown.events.limit_words import scope_words
 from drawdown.stream import kafka
 from drawdown.stream.partition import partition_of
 from drawdown.stream.ports import Consumer
@@ -284,6 +291,9 @@ def _command(command: Record) -> Text:
         about = (command["meter"], pairs(command.get("dimensions")), quantities, amount)
     elif kind == "grant":
         about = (f"{command['amount']} {command['asset']}", command.get("category", "paid"), "", "")
+    elif kind in LIMITS:
+        said = limit_about(LIMITS[kind](command)) or ""
+        about = (said, command.get("reason") or "", "", "")
     elif "hold_id" in command:
         quantities = pairs(command.get("quantities"))
         about = (f"hold {command['hold_id']}", command.get("amount") or "", quantities, "")
@@ -311,6 +321,21 @@ def _row(row: Record) -> Text:
         held = f"{row['held']} of {row['amount']} {row['asset']} held"
         ends = f"until {time_text(row['expires_at'])}"
         return Text(_words(f"#{row['sequence']}", "hold", row["id"], held, ends))
+    if row["row"] == "budget":
+        said = limit_about({"budget": row}) or ""
+        return Text(_words(f"#{row['sequence']}", "budget", said))
+    if row["row"] == "spent":
+        held = f"{row['held']} held" if row.get("held", "0") != "0" else ""
+        used = f"{row.get('used', '0')} of {row['cap']} used"
+        return Text(_words(f"#{row['sequence']}", "spent", row["budget"], row["scope"], used, held))
+    if row["row"] == "scope":
+        blocked = f"blocked: {blocked_about(row)}" if row.get("block") else ""
+        budgets = f"budgets {', '.join(row['budgets'])}" if row.get("budgets") else ""
+        return Text(
+            _words(f"#{row['sequence']}", "scope", scope_words(row["scope"]), budgets, blocked)
+        )
+    if "accounts" not in row:
+        return Text(_words(f"#{row.get('sequence', 0)}", row["row"], _shortened(row)))
     accounts = [
         f"{account['balance']} {account['asset']}"
         + (f" ({account['held']} held)" if account.get("held", "0") != "0" else "")
@@ -373,6 +398,14 @@ def _dead_letter(message: Message, value: Any) -> Text:
     line.append(f"  {_shortened(value)}", style="dim default")
     return line
 
+
+LIMITS: Final[Mapping[str, Callable[[Record], Record]]] = {
+    "set_budget": lambda said: {"budget": {"id": said["budget_id"], "terms": said["budget"]}},
+    "remove_budget": lambda said: {"budget": {"id": said["budget_id"]}},
+    "block": lambda said: {"block": {**said, "blocked": True}},
+    "unblock": lambda said: {"block": {**said, "blocked": False}},
+}
+"""What the entry of each command about limits will say, as far as the command does."""
 
 SAID: Final[Mapping[Topic, Callable[[Record], Text]]] = {
     USAGE_EVENTS: _usage,

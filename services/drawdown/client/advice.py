@@ -1,19 +1,22 @@
 """An advisory answer: from a replica of balances beside the caller, and from nobody else.
 
 It takes microseconds and holds nothing: it says that there was enough a moment ago, and others may
-be told the same of the same money. It knows no prices, no scopes of grants and no limits but the
-wallet's own. Whoever needs a promise asks for a hold.
+be told the same of the same money. It knows no prices and no scopes of grants. Blocks and budgets
+deny where the replica keeps their rows (`Replica(keep=LIMITS)`); where the customer has some that
+it does not keep, the decision says that they were not looked at. Whoever needs a promise asks for a
+hold.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from drawdown.client.errors import UnavailableError
 from drawdown.client.questions import Amount, Quantities, number
 from drawdown.events.decisions import Decision
+from drawdown.events.limits import LimitState
 from drawdown.events.numbers import amount_of, amount_text
 from drawdown.events.reasons import Reason
 from drawdown.events.structs import struct_of
@@ -46,6 +49,22 @@ class Balance(Protocol):
     def holdings(self) -> Sequence[Holding]: ...
 
 
+class Denying(Protocol):
+    """What the limits say of a use that a replica knows."""
+
+    @property
+    def blocked(self) -> str | None: ...
+
+    @property
+    def exceeded(self) -> str | None: ...
+
+    @property
+    def states(self) -> Sequence[LimitState]: ...
+
+    @property
+    def unseen(self) -> Sequence[str]: ...
+
+
 class Balances(Protocol):
     """What is asked: a `drawdown.query.Replica`."""
 
@@ -54,6 +73,16 @@ class Balances(Protocol):
 
     def stale_ms(self, customer: str | None = None) -> int | None:
         """How old it may be."""
+
+    def denying(
+        self,
+        customer: str,
+        meter: str,
+        dimensions: Mapping[str, str],
+        asset: str | None = None,
+        amount: int | None = None,
+    ) -> Denying:
+        """Which blocks and budgets deny a use."""
 
 
 def worth(estimate: Quantities | Amount | None) -> Amount | None:
@@ -70,7 +99,14 @@ def worth(estimate: Quantities | Amount | None) -> Amount | None:
     return estimate
 
 
-def advise(balances: Balances, customer: str, asked: Amount | None, id: str) -> Decision:
+def advise(
+    balances: Balances,
+    customer: str,
+    meter: str,
+    dimensions: Mapping[str, str],
+    asked: Amount | None,
+    id: str,
+) -> Decision:
     """May this run, as far as the replica knows? Raises UnavailableError where it is too old."""
     try:
         balance = balances.balance(customer)
@@ -83,17 +119,36 @@ def advise(balances: Balances, customer: str, asked: Amount | None, id: str) -> 
     facts: dict[str, Any] = {"sequence": balance.sequence, "available": available}
     if balance.state in STATES:
         return _decision(id, customer, STATES[balance.state], stale_ms, **facts)
-    if asked is None:
+    amount = None if asked is None else amount_of(str(number(asked.amount)))
+    if asked is not None and amount is not None:
+        facts |= {"asset": asked.asset, "amount": amount_text(amount)}
+    limits = balances.denying(
+        customer, meter, dimensions, None if asked is None else asked.asset, amount
+    )
+    said = {"detail": _detail(limits), "limits": list(limits.states)}
+    if limits.blocked is not None or limits.exceeded is not None:
+        reason = Reason.BUDGET_EXCEEDED if limits.blocked is None else Reason.BLOCKED
+        return _decision(id, customer, reason, stale_ms, **facts, **said)
+    if asked is None or amount is None:
         enough = any(amount_of(left) > 0 for left in available.values())
         reason = Reason.OK if enough else Reason.INSUFFICIENT_BALANCE
-        return _decision(id, customer, reason, stale_ms, **facts)
-    amount = amount_of(str(number(asked.amount)))
-    facts |= {"asset": asked.asset, "amount": amount_text(amount)}
+        return _decision(id, customer, reason, stale_ms, **facts, **said)
     short = amount - amount_of(available.get(asked.asset, "0"))
     if short <= 0:
-        return _decision(id, customer, Reason.OK, stale_ms, **facts)
+        return _decision(id, customer, Reason.OK, stale_ms, **facts, **said)
     facts["shortfall"] = amount_text(short)
-    return _decision(id, customer, Reason.INSUFFICIENT_BALANCE, stale_ms, **facts)
+    return _decision(id, customer, Reason.INSUFFICIENT_BALANCE, stale_ms, **facts, **said)
+
+
+PROMISE = "by a replica of the balances: nothing is held, and it is no promise"
+
+
+def _detail(limits: Denying) -> str:
+    denied = limits.blocked or limits.exceeded
+    said = PROMISE if denied is None else f"{denied}; {PROMISE}"
+    if limits.unseen:
+        said += f"; the customer's {' and '.join(limits.unseen)} were not looked at"
+    return said
 
 
 def _decision(
@@ -107,8 +162,7 @@ def _decision(
         at=datetime.now(UTC),
         allowed=reason is Reason.OK,
         reason=reason,
-        detail="by a replica of the balances: nothing is held, and it is no promise",
         advisory=True,
         stale_ms=stale_ms,
-        **facts,
+        **{"detail": PROMISE, **facts},
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import suppress
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
 
@@ -23,6 +24,7 @@ from drawdown.client.shared import (
     TIMEOUT_S,
     advice_of,
     decision_in,
+    named,
     options,
     story_of,
     wallet_in,
@@ -159,6 +161,47 @@ class AsyncClient:
         """Say that a requested top-up was `paid`, or `failed`: for a payment service of your own.
         A paid one becomes a grant once. Raises RefusedError for one that is settled."""
         asked = questions.settle_topup(customer, request, outcome, id=id, **said)
+        return decode_decision(await self.ask(asked))
+
+    async def set_budget(
+        self, customer: str, budget_id: str, cap: Number, *, id: str | None = None, **terms: Any
+    ) -> Decision:
+        """Set a budget, or change one: `scope`, `asset`, `window`, ... as `BudgetTerms` has them.
+        What is stated replaces all that was. Raises RefusedError."""
+        asked = questions.set_budget(customer, budget_id, cap=cap, id=named(id), **terms)
+        return decode_decision(await self.ask(asked))
+
+    async def remove_budget(
+        self, customer: str, budget_id: str, *, id: str | None = None, reason: str | None = None
+    ) -> Decision:
+        """Remove a budget, with what was counted in it. Raises RefusedError."""
+        asked = questions.remove_budget(customer, budget_id, id=named(id), reason=reason)
+        return decode_decision(await self.ask(asked))
+
+    async def block(
+        self,
+        customer: str,
+        scope: Mapping[str, str],
+        *,
+        reason: str,
+        until_at: datetime | None = None,
+        id: str | None = None,
+    ) -> Decision:
+        """Block a scope, such as `{"key": "k-17"}`: it counts for every request that is decided
+        after this returns. The empty scope is the customer. Raises RefusedError."""
+        asked = questions.block(customer, scope, id=named(id), reason=reason, until_at=until_at)
+        return decode_decision(await self.ask(asked))
+
+    async def unblock(
+        self,
+        customer: str,
+        scope: Mapping[str, str],
+        *,
+        reason: str | None = None,
+        id: str | None = None,
+    ) -> Decision:
+        """Let a scope run again; the decision is not `allowed` where it was not blocked."""
+        asked = questions.unblock(customer, scope, id=named(id), reason=reason)
         return decode_decision(await self.ask(asked))
 
     async def wallet(self, customer: str) -> WalletRow:

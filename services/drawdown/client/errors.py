@@ -1,7 +1,7 @@
 """What can go wrong, as callers see it.
 
     DrawdownError
-      Denied             the answer is no: `reason`, `shortfall`, `decision`
+      Denied             the answer is no: `reason`, `shortfall`, `budgets`, `retry_at`, `decision`
       RefusedError       it cannot be done as it was asked: `status`, `code`, `field`, `errors`
         AccessError        no key, or one that may not (401, 403)
         ConflictError      the same id was used before with other content (422)
@@ -14,16 +14,21 @@ such as a float for a quantity, is a TypeError or ValueError before anything is 
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any, Final
 
 import httpx
 import msgspec
 
 from drawdown.events.decisions import Decision
+from drawdown.events.limits import LimitState
+from drawdown.events.reasons import Reason
 
 HOLD_GONE: Final = frozenset({"hold_unknown", "hold_closed", "hold_expired"})
 CONFLICT: Final = 422
 ACCESS: Final = (401, 403)
+SAID: Final = frozenset({Reason.BUDGET_EXCEEDED, Reason.BLOCKED})
+"""Reasons whose detail says what to wait for, or whom to ask."""
 
 
 class DrawdownError(Exception):
@@ -35,11 +40,26 @@ class Denied(DrawdownError):  # noqa: N818 - an answer, not a fault
 
     def __init__(self, decision: Decision) -> None:
         short = f", short of {decision.shortfall} {decision.asset}" if decision.shortfall else ""
+        if decision.reason in SAID and decision.detail:
+            short = f", {decision.detail}"
         super().__init__(f"{decision.id}: {decision.reason}{short}")
         self.decision = decision
         self.reason = str(decision.reason)
         self.shortfall = decision.shortfall
         """How much more would have been needed, as decimal text in `decision.asset`."""
+        self.budgets: tuple[LimitState, ...] = tuple(
+            [each for each in decision.limits if each.wanted is not None]
+        )
+        """The budgets that denied it: of each what is `left`, what was `wanted`, and when it
+        `resets_at`. Empty where none did."""
+
+    @property
+    def retry_at(self) -> datetime | None:
+        """When each budget that denied it has begun its next window: asked before, the answer is no
+        again, unless something is given back or a cap is raised. None where no time helps: another
+        reason, or a budget whose window does not end by the calendar."""
+        ends = [each.resets_at for each in self.budgets]
+        return max((end for end in ends if end is not None), default=None) if all(ends) else None
 
 
 class RefusedError(DrawdownError):

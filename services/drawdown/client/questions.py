@@ -120,6 +120,40 @@ def settle_topup(customer: str, request: str, outcome: str, *, id: str, **said: 
     return Question("POST", path, encode({"id": id, "outcome": outcome, **said}))
 
 
+def set_budget(customer: str, budget_id: str, *, cap: Number, id: str, **terms: Any) -> Question:
+    """Set a budget; `terms` are its other fields as they are."""
+    body = encode({"id": id, "budget": {**terms, "cap": str(number(cap))}})
+    return Question("PUT", f"{_of(customer)}/budgets/{in_path(budget_id)}", body)
+
+
+def remove_budget(customer: str, budget_id: str, *, id: str, reason: str | None) -> Question:
+    path = f"{_of(customer)}/budgets/{in_path(budget_id)}/remove"
+    return Question("POST", path, encode(_stated(id=id, reason=reason)))
+
+
+def block(
+    customer: str, scope: Mapping[str, str], *, id: str, reason: str, until_at: datetime | None
+) -> Question:
+    """Block a scope."""
+    until = None if until_at is None else timestamp_text(until_at)
+    content = _stated(id=id, scope=dict(scope), reason=reason, until_at=until)
+    return Question("POST", f"{_of(customer)}/blocks", encode(content))
+
+
+def unblock(customer: str, scope: Mapping[str, str], *, id: str, reason: str | None) -> Question:
+    content = _stated(id=id, scope=dict(scope), reason=reason)
+    return Question("POST", f"{_of(customer)}/unblocks", encode(content))
+
+
+def _of(customer: str) -> str:
+    return f"/v1/customers/{in_path(customer)}"
+
+
+def _stated(**fields: Any) -> dict[str, Any]:
+    """Those that say something."""
+    return {name: value for name, value in fields.items() if value is not None}
+
+
 def wallet(customer: str) -> Question:
     return Question("GET", f"/v1/customers/{in_path(customer)}/wallet")
 

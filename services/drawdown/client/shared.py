@@ -84,16 +84,21 @@ def story_of(
         dimensions or {},
         estimate,
         require=require,
-        id=str(uuid.uuid4()) if id is None else id,
+        id=named(id),
         terms=terms,
     )
+
+
+def named(id: str | None) -> str:
+    """The id that was given, or a new one."""
+    return str(uuid.uuid4()) if id is None else id
 
 
 def advice_of(replica: Balances | None, story: Story) -> Decision:
     """What the replica says of a run. Raises UnavailableError, and ValueError where none is."""
     if replica is None:
         raise ValueError("give the client a replica: require: advisory asks it and not the gateway")
-    return advise(replica, story.customer, story.worth, story.id)
+    return advise(replica, story.customer, story.meter, story.dimensions, story.worth, story.id)
 
 
 def decision_in(question: Question, body: bytes) -> Decision | None:

@@ -60,8 +60,8 @@ class Story:
         )
         self.ended = False
         """Whether nothing is left to be captured or released."""
-        self._meter = meter
-        self._dimensions = dict(dimensions)
+        self.meter = meter
+        self.dimensions = dict(dimensions)
         self._used: dict[str, Decimal] = {}
         self._pending: list[Question] | None = None
         self._pending_final = False
@@ -136,9 +136,9 @@ class Story:
     def _report(self, name: str, usage: Quantities) -> Question:
         event = {
             "id": name,
-            "type": self._meter,
+            "type": self.meter,
             "customer": self.customer,
-            "data": {**self._dimensions, **questions.quantities(usage)},
+            "data": {**self.dimensions, **questions.quantities(usage)},
         }
         return questions.events([event], wait=True)
 

@@ -222,9 +222,9 @@ class LimitState(Record):
     budget: Identifier
     scope: ScopeText = ""
     cap: AmountPositive
-    used: AmountPositive = "0"
+    used: AmountPositive
     held: AmountPositive = "0"
-    left: AmountPositive = "0"
+    left: AmountPositive
     resets_at: Timestamp | None = None
     wanted: AmountPositive | None = Field(default=None, description="More than is left: it denies")
 

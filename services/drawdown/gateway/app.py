@@ -25,6 +25,7 @@ from drawdown.gateway import doors
 from drawdown.gateway.commands import WAIT_S_MAX, command_in, decided, wait_of, with_id
 from drawdown.gateway.exchange import Gateway
 from drawdown.gateway.intake import PLAIN, Taken, read_events
+from drawdown.gateway.limits import add_limit_doors
 from drawdown.gateway.subscriptions import add_subscription_doors
 from drawdown.gateway.topups import add_topup_doors
 from drawdown.gateway.wallets import add_wallet_doors
@@ -241,6 +242,7 @@ def create_app(cluster: Cluster, environment: Environment, instance: str) -> Fas
     add_wallet_doors(app, gateway)
     add_subscription_doors(app, gateway)
     add_topup_doors(app, gateway)
+    add_limit_doors(app, gateway)
     return app
 
 

@@ -52,6 +52,7 @@ from drawdown.ledger.margin_floor import (
 )
 from drawdown.ledger.outcome import Moment, blank
 from drawdown.ledger.prices import Quantities
+from drawdown.ledger.spent import RowReader
 from drawdown.ledger.values import NEVER, Hold, Wallet, hold_key
 from drawdown.ledger.velocity import (
     Pace,
@@ -87,7 +88,7 @@ NOTHING_FOUND: Final = Found()
 
 
 def found(
-    rows: Rows, wallet: Wallet, meter: str, dimensions: Mapping[str, str], at_ms: int
+    rows: RowReader, wallet: Wallet, meter: str, dimensions: Mapping[str, str], at_ms: int
 ) -> Found:
     """The limits that a use of a meter meets, in the order of the wallet's shapes."""
     if not wallet.scopes:
@@ -213,22 +214,22 @@ def denied_words(each: Standing, want: int) -> str:
 def states(found: Found, denying: Iterable[tuple[Standing, int]] = ()) -> list[LimitState]:
     """The budgets that were looked at, as a decision says them; those that deny first."""
     wants = {(each.budget, each.scope): want for each, want in denying}
-    said = [
-        _LimitState(
-            budget=each.budget,
-            scope=each.scope,
-            cap=number_text(each.cap),
-            used=number_text(each.used),
-            held=number_text(each.held),
-            left=number_text(each.left),
-            resets_at=None if each.ends_ms == NEVER else moment(each.ends_ms),
-            wanted=number_text(wants[each.budget, each.scope])
-            if (each.budget, each.scope) in wants
-            else None,
-        )
-        for each in found.standings
-    ]
+    said = [state_of(each, wants.get((each.budget, each.scope))) for each in found.standings]
     return sorted(said, key=lambda state: state.wanted is None)
+
+
+def state_of(each: Standing, want: int | None = None) -> LimitState:
+    """A budget as it stands, and how much more than is left is wanted of it."""
+    return _LimitState(
+        budget=each.budget,
+        scope=each.scope,
+        cap=number_text(each.cap),
+        used=number_text(each.used),
+        held=number_text(each.held),
+        left=number_text(each.left),
+        resets_at=None if each.ends_ms == NEVER else moment(each.ends_ms),
+        wanted=None if want is None else number_text(want),
+    )
 
 
 def states_after(facts: Iterable[LimitFacts]) -> list[LimitState]:

@@ -18,10 +18,13 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 
 from drawdown.portal import session
 from drawdown.portal.files import static_files, templates
+from drawdown.portal.limits import limits_of
 from drawdown.portal.usage import UsageShown, usage_of
 from drawdown.portal.view import Line, WalletShown, line_of, wallet_of
 from drawdown.query.answers import where
 from drawdown.query.app import Query
+from drawdown.query.limit_doors import shapes_in
+from drawdown.query.limits import LimitRows
 from drawdown.web.app import body_of, caller_of
 from drawdown.web.problems import ProblemError, response
 
@@ -146,6 +149,7 @@ def add_pages(app: FastAPI) -> None:
                 wallet=shown,
                 lines=lines,
                 usage=usage,
+                limits=limits_of(LimitRows(query.replica), customer, shapes_in(row), now_ms),
                 position=position,
                 stream=stream,
                 now_ms=now_ms,

@@ -19,11 +19,12 @@ import msgspec
 from drawdown.events.base import moment
 from drawdown.events.codec import RecordError, decode_entry
 from drawdown.events.entries import Entry, EntryData, kind_of_type
+from drawdown.events.limit_words import scope_words, terms_words
 from drawdown.events.numbers import amount_of
 from drawdown.ledger.drawdown import spendable
 from drawdown.ledger.rows import decoded_wallet
 from drawdown.ledger.values import NEVER, Account, Grant, GrantTerms, Scope, Wallet
-from drawdown.portal.words import grouped, shown
+from drawdown.portal.words import grouped, second, shown
 
 SOON_MS: Final = 7 * 86_400_000
 """An expiry nearer than this stands out."""
@@ -247,6 +248,12 @@ def _title(data: EntryData) -> str:
         return data.grant.category
     if data.terms is not None:
         return "credit limits and thresholds"
+    if data.budget is not None:
+        return data.budget.id
+    if data.block is not None:
+        return scope_words(data.block.scope)
+    if data.limits:
+        return data.limits[0].budget
     return data.allocations[0].grant if data.allocations else ""
 
 
@@ -293,6 +300,7 @@ def _facts(
         yield f"grant {allocation.grant}", f"{shown(amount_of(allocation.amount), asset)} {asset}"
     if amount_of(data.credit):
         yield "on credit", f"{shown(amount_of(data.credit), asset)} {asset}"
+    yield from _limits(data)
     if data.reason:
         yield "reason", data.reason
     if data.id is not None:
@@ -302,3 +310,22 @@ def _facts(
     if data.cause.timer is not None:
         yield "timer", data.cause.timer
     yield "entry", grouped(str(data.sequence))
+
+
+def _limits(data: EntryData) -> Iterable[tuple[str, str]]:
+    """What an entry says of limits, and what it counts in budgets."""
+    if data.budget is not None:
+        terms = data.budget.terms
+        yield "budget", "removed" if terms is None else terms_words(msgspec.to_builtins(terms))
+        if terms is not None:
+            yield "counts", scope_words(terms.scope)
+    if data.block is not None:
+        yield "scope", "blocked" if data.block.blocked else "unblocked"
+        if data.block.until_at is not None:
+            yield "until", second(data.block.until_at)
+    for each in data.limits:
+        of = f" of {each.scope}" if each.scope else ""
+        used = f"{grouped(each.after)} of {grouped(each.cap)} used"
+        held = f", {grouped(each.held)} held" if amount_of(each.held) else ""
+        over = f"over, {grouped(each.before)} used" if each.closed else used + held
+        yield f"budget {each.budget}{of}", over

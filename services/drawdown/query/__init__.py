@@ -14,12 +14,15 @@ from drawdown.query.errors import (
     StaleError,
 )
 from drawdown.query.follower import Position
+from drawdown.query.limits import LIMITS, Denying
 from drawdown.query.replica import KINDS, Replica
 
 __all__ = [
     "KINDS",
+    "LIMITS",
     "Balance",
     "BehindError",
+    "Denying",
     "Holding",
     "NotFollowedError",
     "OtherTopicError",

@@ -26,6 +26,7 @@ from drawdown.events.entries import Entry
 from drawdown.events.rows import AccountRow, GrantRow, HoldRow, SubscriptionRow, WalletRow
 from drawdown.query.answers import HEADERS, Customer, Where, json_of, where
 from drawdown.query.entries import Entries
+from drawdown.query.limit_doors import add_limit_doors
 from drawdown.query.paging import LIMIT, Cursor, Limit, from_cursor, not_a_cursor, page
 from drawdown.query.replica import KINDS, Replica, wake
 from drawdown.query.statements import add_statement_door
@@ -305,6 +306,7 @@ def create_app(cluster: Cluster, environment: Environment, directory: Path) -> F
 
     add_statement_door(app, query.entries)
     add_topup_doors(app, rows_of)
+    add_limit_doors(app, query.replica, query.wallet)
     return app
 
 

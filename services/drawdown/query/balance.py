@@ -59,6 +59,8 @@ class Facts(msgspec.Struct, frozen=True, gc=False, array_like=True):
     sequence: int
     state: str
     holdings: tuple[Holding, ...]
+    shapes: tuple[str, ...] = ()
+    """Which combinations of dimensions have budgets or blocks."""
 
 
 class _Account(msgspec.Struct, gc=False):
@@ -72,6 +74,7 @@ class _Row(msgspec.Struct, gc=False):
     sequence: int
     accounts: list[_Account]
     state: str = "active"
+    scopes: dict[str, int] = {}
 
 
 _decode_row = msgspec.json.Decoder(_Row).decode
@@ -84,6 +87,7 @@ def facts_in(row: bytes) -> Facts:
         found.sequence,
         found.state,
         tuple([Holding(a.asset, a.available, a.balance, a.held) for a in found.accounts]),
+        tuple(found.scopes),
     )
 
 

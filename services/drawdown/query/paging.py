@@ -10,27 +10,35 @@ import msgspec
 from fastapi import Query as QueryParameter
 from fastapi import Response
 
+from drawdown.events.base import Record
 from drawdown.query.answers import json_of
 from drawdown.web.problems import ProblemError
 
 LIMIT: Final = 50
 LIMIT_MAX: Final = 100
 Limit = Annotated[int, QueryParameter(ge=1, le=LIMIT_MAX)]
-Cursor = Annotated[str, QueryParameter(max_length=512)]
+Cursor = Annotated[str, QueryParameter(max_length=16_384)]
+"""As long as a scope's text can make it."""
 
 
-def page(found: Sequence[tuple[str, bytes]], limit: int, stands: dict[str, Any]) -> Response:
-    """The first `limit` of what was found, by key. One more was asked for: it says whether the next
-    page has any."""
+def page(
+    found: Sequence[tuple[str, bytes | Record]], limit: int, stands: dict[str, Any]
+) -> Response:
+    """The first `limit` of what was found, by key: records, or JSON as it stands. One more was
+    asked for: it says whether the next page has any."""
     more = len(found) > limit
     return json_of(
         {
             **stands,
-            "data": [msgspec.Raw(value) for _, value in found[:limit]],
+            "data": [_json(each) for _, each in found[:limit]],
             "has_more": more,
             "next_cursor": _cursor(found[limit - 1][0]) if more else None,
         }
     )
+
+
+def _json(each: bytes | Record) -> msgspec.Raw | Record:
+    return msgspec.Raw(each) if isinstance(each, bytes) else each
 
 
 def _cursor(last: str) -> str:

@@ -21,16 +21,17 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Self, get_args
 
 from drawdown.events.catalogue import BALANCES, Environment
 from drawdown.events.rows import AnyRow
-from drawdown.query.balance import Balance, facts_in, pack, unpack
+from drawdown.query.balance import Balance, Facts, facts_in, pack, unpack
 from drawdown.query.errors import BehindError, ReplicaError, StaleError
 from drawdown.query.follower import CONFIRM_S, Follower, Position, Taken, follow
+from drawdown.query.limits import Denying, Use, denying
 from drawdown.query.tables import SEPARATOR, Table
 from drawdown.stream.ports import Cluster
 
@@ -71,8 +72,9 @@ class Replica:
         opened again with the same `keep` and `partitions`.
 
         Balances are always kept; `keep` names the kinds of rows that are kept whole beside them
-        (`KINDS`). `partitions` are those to follow, all where it is None. With `max_staleness_ms` a
-        balance that may be older raises StaleError instead. Raises ValueError.
+        (`KINDS`): with `LIMITS` it knows what is blocked, and what is left of budgets. `partitions`
+        are those to follow, all where it is None. With `max_staleness_ms` a balance that may be
+        older raises StaleError instead. Raises ValueError.
         """
         self.cluster = cluster
         self.environment = environment
@@ -185,7 +187,7 @@ class Replica:
         value = self._table.get(key)
         if value is None:
             return None
-        facts = facts_in(value) if WALLET in self._keep else unpack(value)
+        facts = self._facts(value)
         return Balance(
             customer,
             facts.sequence,
@@ -249,7 +251,10 @@ class Replica:
         if value is None:
             self.position(customer)  # says so where it can never come
             return -1
-        return (facts_in(value) if WALLET in self._keep else unpack(value)).sequence
+        return self._facts(value).sequence
+
+    def _facts(self, value: bytes) -> Facts:
+        return facts_in(value) if WALLET in self._keep else unpack(value)
 
     def _behind(self, customer: str, sequence: int, timeout_s: float) -> BehindError:
         stale_ms = self.stale_ms(customer)
@@ -258,6 +263,24 @@ class Replica:
             f"entry {sequence} of {customer!r} did not come within {timeout_s:g} s: the replica is"
             f" at {max(0, self._sequence(customer))} and {age}"
         )
+
+    def denying(
+        self,
+        customer: str,
+        meter: str,
+        dimensions: Mapping[str, str],
+        asset: str | None = None,
+        amount: int | None = None,
+    ) -> Denying:
+        """Which blocks and budgets deny a use, as far as they are known here: blocks with `scope`
+        in `keep`, budgets with `budget` and `spent` as well (`LIMITS`). Of an `amount` in 10^-12 of
+        the asset, or whether anything is left. By this machine's clock. Raises
+        NotFollowedError."""
+        self.position(customer)
+        value = self._table.get(customer.encode())
+        shapes = () if value is None else self._facts(value).shapes
+        use = Use(customer, meter, dimensions, asset, amount)
+        return denying(self, self._keep, shapes, use, time.time_ns() // 1_000_000)
 
     # Rows
 
