@@ -19,11 +19,11 @@ from drawdown.cli.doors import Door, in_path
 from drawdown.cli.given import Customer, GatewayUrl, QueryUrl
 from drawdown.cli.outcome import DENIED, USAGE, CommandError
 from drawdown.cli.render import Json, show, show_json, show_raw, show_table, show_tree, tell
-from drawdown.cli.said import blocked_about, left_about
+from drawdown.cli.said import blocked_about, left_about, margin_about
 from drawdown.cli.wallet import pages
 from drawdown.events.codec import decode_decision
 from drawdown.events.limit_words import scope_words, terms_words
-from drawdown.events.limits import Measure
+from drawdown.events.limits import EACH, Measure, Stretch
 from drawdown.events.numbers import amount_of
 
 app = typer.Typer(rich_markup_mode=None)
@@ -40,6 +40,8 @@ app.add_typer(budget)
 WINDOWS: Final = ("hour", "day", "week", "month", "life", "total")
 MEASURES: Final = get_args(Measure)
 OPEN_HOLDS: Final = "open_holds"
+MARGIN: Final = "margin"
+STRETCHES: Final = get_args(Stretch)
 AT_CAP: Final = ("deny", "alert")
 SECONDS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 BAR: Final = 10
@@ -85,7 +87,7 @@ def budgets(
         used = {
             each["id"]: _values(door, at, each["id"], values)
             for each in shown
-            if values and each.get("state") is None
+            if values and EACH in each["terms"].get("scope", {}).values()
         }
         blocked = list(islice(pages(door, f"{at}/blocks", limit), limit))
     if as_json:
@@ -126,7 +128,7 @@ def show_one(
     name = given.identifier("BUDGET", budget_id)
     with Context().query(query) as door:
         found = door.get(f"{at}/budgets/{in_path(name)}")["budget"]
-        each = found.get("state") is None
+        each = EACH in found["terms"].get("scope", {}).values()
         used = _values(door, at, name, values) if each and values else []
     if as_json:
         show_json({"budget": found, "values": used})
@@ -140,9 +142,15 @@ def show_one(
     if found.get("parent"):
         show(f"within   {found['parent']}")
     show(f"tells at {', '.join(f'{percent} %' for percent in terms['alerts']) or 'nothing'}")
+    if found.get("margin"):
+        show(f"now      {margin_about(found['margin'])}")
     if found.get("state"):
         show(Text.assemble("now      ", _bar(found["state"]), f" {left_about(found['state'])}"))
-    if used:
+    if used and terms.get("measure") == MARGIN:
+        show()
+        for one in used:
+            show(f"{one['scope']}  {margin_about(one)}")
+    elif used:
         show()
         show_table(
             ("value", ">used", ">held", ">left", ">%"),
@@ -166,12 +174,19 @@ Examples:
   drawdown budget set acme burst 20 --every 15m                 of the last 15 minutes
   drawdown budget set acme renders 10 --measure open_holds      at a time
   drawdown budget set acme tokens 1000000 'agent=*' --measure quantity --quantity output
-  drawdown budget set acme watch 100 --at-cap alert             tells, and denies nothing""",
+  drawdown budget set acme watch 100 --at-cap alert             tells, and denies nothing
+  drawdown budget set acme pace 5000 'key=*' --times 5          tells at 5 times its usual hour
+  drawdown budget set acme floor 20 --measure margin            percent of revenue, a month""",
 )
 def set_budget(
     customer: Customer,
     budget_id: BudgetId,
-    cap: Annotated[str, typer.Argument(metavar="CAP", help="Decimal, e.g. 500.")],
+    cap: Annotated[
+        str,
+        typer.Argument(
+            metavar="CAP", help="Decimal, e.g. 500; with --measure margin its floor in percent."
+        ),
+    ],
     scope: Annotated[
         list[str] | None,
         typer.Argument(metavar="NAME=VALUE", help="Whose use counts; key=* is each key by itself."),
@@ -191,7 +206,7 @@ def set_budget(
         typer.Option(metavar="TIME", help="With life: over after so long without use; 1h."),
     ] = None,
     measure: Annotated[
-        str, typer.Option(help="amount, quantity, requests or open_holds.")
+        str, typer.Option(help="amount, quantity, requests, open_holds or margin.")
     ] = "amount",
     asset: Annotated[
         str | None, typer.Option(help="What the cap is an amount of; default USD.")
@@ -207,6 +222,11 @@ def set_budget(
         list[int] | None,
         typer.Option(metavar="PERCENT", help="Tell at it; default 50, 80 and 100; 0 for none."),
     ] = None,
+    times: Annotated[
+        int | None,
+        typer.Option(min=2, max=1000, help="Tell at so many times its usual use in a stretch."),
+    ] = None,
+    stretch: Annotated[str, typer.Option(help="With --times: hour, day or week.")] = "hour",
     within: Annotated[
         str | None, typer.Option(metavar="BUDGET", help="What counts here counts there too.")
     ] = None,
@@ -224,12 +244,18 @@ def set_budget(
     counted = given.pairs("NAME=VALUE", scope)
     terms: dict[str, Any] = {
         "scope": counted,
-        "cap": given.amount("CAP", cap),
         "window": _window(every or ("total" if measure == OPEN_HOLDS else "month"), zone, idle),
         "measure": measure,
         "at_cap": at_cap,
         "meters": [given.name("--meter", text) for text in meter or ()],
     }
+    if measure == MARGIN:
+        terms["floor"] = cap
+    else:
+        terms["cap"] = given.amount("CAP", cap)
+    if times is not None:
+        _one_of("--stretch", stretch, STRETCHES)
+        terms["velocity"] = {"times": times, "every": stretch}
     if measure == "amount" or asset is not None:
         terms["asset"] = given.name("--asset", asset or "USD")
     if quantity is not None:
@@ -401,7 +427,7 @@ def _tree(customer: str, found: list[Mapping[str, Any]], used: Mapping[str, Iter
         for each in below.get(parent, ()):
             under = branch.add(_line(each))
             for one in used.get(each["id"], ()):
-                under.add(Text.assemble(f"{one['scope']}  ", _bar(one), f" {left_about(one)}"))
+                under.add(_stands(one["scope"], one))
             waiting.append((under, each["id"]))
     return tree
 
@@ -409,8 +435,15 @@ def _tree(customer: str, found: list[Mapping[str, Any]], used: Mapping[str, Iter
 def _line(each: Mapping[str, Any]) -> Text:
     terms, state = each["terms"], each.get("state")
     head = f"{each['id']}  {scope_words(terms.get('scope'))}  {terms_words(terms)}"
-    if state is None:
-        return Text(head)
+    state = state or each.get("margin")
+    return Text(head) if state is None else _stands(head, state)
+
+
+def _stands(head: str, state: Mapping[str, Any]) -> Text:
+    """A budget or one of its values, with how it stands."""
+    if "used" not in state:
+        style = "red" if state.get("margin", "0").startswith("-") else ""
+        return Text.assemble(f"{head}  ", (margin_about(state), style))
     return Text.assemble(f"{head}  ", _bar(state), f" {left_about(state)}")
 
 

@@ -107,6 +107,16 @@ def left_about(state: Json) -> str:
     )
 
 
+def margin_about(state: Json) -> str:
+    """How a margin stands in a few words."""
+    of = f", floor {state['floor']} %" if state.get("floor") is not None else ""
+    until = f" until {short_time(state['resets_at'])}" if state.get("resets_at") else ""
+    return (
+        f"{state.get('margin', '0')}: revenue {state.get('revenue', '0')} less cost"
+        f" {state.get('cost', '0')}{of}{until}"
+    )
+
+
 def blocked_about(blocked: Json) -> str:
     """A block in a few words: of what, by whom, since when and why."""
     block = blocked["block"]

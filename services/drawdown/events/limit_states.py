@@ -5,7 +5,14 @@ from __future__ import annotations
 from pydantic import Field
 
 from drawdown.events.base import Identifier, Record
-from drawdown.events.limits import BlockState, BudgetTerms, LimitScope, LimitState, ScopeText
+from drawdown.events.limits import (
+    BlockState,
+    BudgetTerms,
+    LimitScope,
+    LimitState,
+    MarginState,
+    ScopeText,
+)
 
 
 class BudgetState(Record):
@@ -20,8 +27,10 @@ class BudgetState(Record):
         " scope; all of them must have room",
     )
     state: LimitState | None = Field(
-        default=None, description="Now. None of one with `*`: each value has its own"
+        default=None,
+        description="Now. None of one with `*`, whose values have their own, and without a cap",
     )
+    margin: MarginState | None = Field(default=None, description="Now, with measure `margin`")
 
 
 class BlockedScope(Record):

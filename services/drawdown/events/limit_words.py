@@ -39,10 +39,19 @@ def window_words(terms: Mapping[str, Any]) -> str:
 
 
 def terms_words(terms: Mapping[str, Any]) -> str:
-    """A budget's cap: `each 500 USD a month`."""
+    """A budget's cap, floor or watch: `each 500 USD a month`, `margin at least 20 % a month`."""
     each = "each " if EACH in terms.get("scope", {}).values() else ""
     only = ", only told" if terms.get("at_cap") == "alert" else ""
-    return f"{each}{terms['cap']} {unit_words(terms)} {window_words(terms)}{only}"
+    watch = ""
+    if velocity := terms.get("velocity"):
+        watch = f", told at {velocity['times']} times its usual {velocity.get('every', 'hour')}"
+    if terms.get("measure") == "margin":
+        floor = terms.get("floor")
+        said = "margin, its sign is told," if floor is None else f"margin at least {floor} %"
+        return f"{each}{said} {window_words(terms)}{only if floor is not None else ''}"
+    if terms.get("cap") is None:
+        return f"{each}{unit_words(terms)} without a cap{watch}"
+    return f"{each}{terms['cap']} {unit_words(terms)} {window_words(terms)}{only}{watch}"
 
 
 def length_text(seconds: int) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from drawdown.events.limit_states import BlockedScope, BudgetState
-from drawdown.events.limits import EACH, LimitState
+from drawdown.events.limits import EACH, LimitState, MarginState
 from drawdown.events.structs import struct_of
 from drawdown.ledger.budgets import (
     Budget,
@@ -25,6 +25,14 @@ from drawdown.ledger.budgets import (
     standing,
 )
 from drawdown.ledger.limits import is_blocked, state_of
+from drawdown.ledger.margin_floor import (
+    MARGIN,
+    MarginStanding,
+    MarginSum,
+    margin_key,
+    margin_standing,
+    margin_states,
+)
 from drawdown.ledger.spent import RowReader
 
 _BudgetState = struct_of(BudgetState)
@@ -35,8 +43,13 @@ def budget_state(rows: RowReader, shapes: Iterable[str], budget: Budget, at_ms: 
     """A budget at a moment. `shapes` are those of the wallet's `scopes`."""
     terms = budget.terms
     scope = scope_text(terms.scope)
-    state = None
-    if EACH not in terms.scope.values():
+    state = margin = None
+    if EACH in terms.scope.values():
+        pass  # each value has its own
+    elif terms.measure == MARGIN:
+        sums: MarginSum | None = rows.row(margin_key(budget.customer, budget.id, scope))
+        margin = _margin_of(margin_standing(budget, scope, sums, at_ms))
+    elif terms.cap is not None:
         row: Spent | None = rows.row(spent_key(budget.customer, budget.id, scope))
         state = state_of(standing(budget, scope, row, at_ms))
     return _BudgetState(
@@ -45,15 +58,26 @@ def budget_state(rows: RowReader, shapes: Iterable[str], budget: Budget, at_ms: 
         scope=scope,
         parent=parent_of(rows, shapes, budget),
         state=state,
+        margin=margin,
     )
 
 
-def value_state(budget: Budget, spent: Spent, at_ms: int) -> LimitState | None:
+def _margin_of(each: MarginStanding) -> MarginState:
+    (state,) = margin_states((each,), None)
+    return state
+
+
+def value_state(
+    budget: Budget, row: Spent | MarginSum, at_ms: int
+) -> LimitState | MarginState | None:
     """How a budget with `*` stands for one of its values; None where nothing counts in it any more,
     or it is of a scope that the budget had before."""
-    if spent.budget != budget.id or not _is_value(spent.scope, scope_text(budget.terms.scope)):
+    if row.budget != budget.id or not _is_value(row.scope, scope_text(budget.terms.scope)):
         return None
-    each = standing(budget, spent.scope, spent, at_ms)
+    if isinstance(row, MarginSum):
+        margin = margin_standing(budget, row.scope, row, at_ms)
+        return _margin_of(margin) if margin.revenue or margin.cost else None
+    each = standing(budget, row.scope, row, at_ms)
     return state_of(each) if each.used or each.held else None
 
 

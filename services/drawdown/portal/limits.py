@@ -16,6 +16,7 @@ from drawdown.events.limit_states import BlockedScope, BudgetState
 from drawdown.events.limit_words import scope_words, unit_words, window_words
 from drawdown.events.limits import EACH, LimitState
 from drawdown.events.numbers import amount_of
+from drawdown.events.structs import struct_of
 from drawdown.query.limits import LimitRows, TooManyValuesError
 
 BUDGETS_MAX: Final = 20
@@ -90,14 +91,16 @@ def limits_of(rows: LimitRows, customer: str, shapes: Mapping[str, int], at_ms: 
     """A customer's limits at a moment; `shapes` are the wallet's `scopes`."""
     if not shapes:
         return LimitsShown((), (), more=False)
-    found = rows.budgets(customer, shapes, "", BUDGETS_MAX + 1, at_ms)
+    # A margin is nothing for a customer to see, and what has no cap limits nobody.
+    every = rows.budgets(customer, shapes, "", BUDGETS_MAX + 1, at_ms)
+    found = [each for each in every if each.terms.cap is not None]
     return LimitsShown(
         tuple(
             _budget(rows, customer, depth, budget, at_ms)
             for depth, budget in _below_each_other(found[:BUDGETS_MAX])
         ),
         tuple(_block(each) for _, each in rows.blocks(customer, "", BLOCKS_MAX, at_ms)),
-        len(found) > BUDGETS_MAX,
+        len(every) > BUDGETS_MAX,
     )
 
 
@@ -124,14 +127,15 @@ def _budget(
     values: list[LimitState] = []
     if budget.state is None:
         try:
-            values = rows.most_used(customer, budget.id, at_ms, VALUES_READ)[:VALUES_MAX]
+            used = rows.most_used(customer, budget.id, at_ms, VALUES_READ)[:VALUES_MAX]
+            values = [each for each in used if isinstance(each, struct_of(LimitState))]
         except TooManyValuesError:
             values = []
     return BudgetShown(
         budget.id,
         depth,
         scope_words(terms.scope) if terms.scope else "",
-        amount_of(terms.cap),
+        amount_of(terms.cap or "0"),
         unit_words(said),
         window_words(said),
         EACH in terms.scope.values(),

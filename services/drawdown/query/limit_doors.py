@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from drawdown.events.base import PRINTABLE
 from drawdown.events.limit_states import BlockedScope, BudgetState
-from drawdown.events.limits import LimitState
+from drawdown.events.limits import LimitState, MarginState
 from drawdown.query.answers import Customer, Where, json_of, where
 from drawdown.query.limits import LimitRows, TooManyValuesError
 from drawdown.query.paging import LIMIT, Cursor, Limit, from_cursor, not_a_cursor, page
@@ -74,7 +74,7 @@ class BudgetAnswer(BaseModel):
 
 class ValuesAnswer(BaseModel):
     position: Where
-    data: list[LimitState]
+    data: list[LimitState | MarginState]
     has_more: bool
     next_cursor: str | None
 

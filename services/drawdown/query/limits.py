@@ -15,7 +15,7 @@ import msgspec
 
 from drawdown.events.base import KEY_SEPARATOR
 from drawdown.events.limit_states import BlockedScope, BudgetState
-from drawdown.events.limits import LimitState
+from drawdown.events.limits import LimitState, MarginState
 from drawdown.events.numbers import amount_of
 from drawdown.ledger.budgets import Budget, Scoped, Spent, Standing, budget_key
 from drawdown.ledger.limit_states import blocked_scope, budget_state, value_state
@@ -28,16 +28,23 @@ from drawdown.ledger.limits import (
     states,
     without_room,
 )
+from drawdown.ledger.margin_floor import MARGIN, MarginSum
 from drawdown.ledger.rows import row_of
 from drawdown.ledger.values import Wallet
 
 BUDGET, SCOPE, SPENT = "budget", "scope", "spent"
 LIMITS: Final = frozenset({BUDGET, SCOPE, SPENT})
-"""Kinds of row that limits are in."""
+"""Kinds of row that limits are in, but for margins: these are settlement's to hold to."""
+SHOWN: Final = LIMITS | {MARGIN}
+"""Kinds of row that are shown."""
 STEP: Final = 500
 """Rows that are read at a time."""
 VALUES_MAX: Final = 20_000
 """Of one budget, that are put in order: a second of work."""
+
+
+ValueState = LimitState | MarginState
+"""How a budget with `*` stands for one value: what is used of its cap, or the margin."""
 
 
 class TooManyValuesError(ValueError):
@@ -55,7 +62,7 @@ class Rows(Protocol):
 class LimitRows:
     """The rows about limits, decoded; each is read once."""
 
-    def __init__(self, rows: Rows, keeps: Collection[str] = LIMITS) -> None:
+    def __init__(self, rows: Rows, keeps: Collection[str] = SHOWN) -> None:
         """`keeps` are the kinds of rows that are there: of others there is none."""
         self._rows = rows
         self._keeps = keeps
@@ -86,34 +93,35 @@ class LimitRows:
 
     def values(
         self, customer: str, budget_id: str, after: str, limit: int, at_ms: int
-    ) -> list[LimitState]:
+    ) -> list[ValueState]:
         """How a budget with `*` stands for each value of which anything counts, by scope, from
         behind `after` on; nothing where there is no such budget."""
         return list(islice(self._values(customer, budget_id, after, at_ms), limit))
 
     def most_used(
         self, customer: str, budget_id: str, at_ms: int, most: int = VALUES_MAX
-    ) -> list[LimitState]:
-        """The same of all of them, those first of which most is used or held. Raises
-        TooManyValuesError where there are more than `most`."""
+    ) -> list[ValueState]:
+        """The same of all of them, those first of which most is used or held, or whose margin is
+        least. Raises TooManyValuesError where there are more than `most`."""
         every = list(islice(self._values(customer, budget_id, "", at_ms), most + 1))
         if len(every) > most:
             raise TooManyValuesError(
                 f"budget {budget_id!r} has more than {most:,} values: take them by key"
             )
-        return sorted(every, key=lambda each: (-_gone(each), each.scope))
+        return sorted(every, key=lambda each: (_rank(each), each.scope))
 
     def _values(
         self, customer: str, budget_id: str, after: str, at_ms: int
-    ) -> Iterator[LimitState]:
+    ) -> Iterator[ValueState]:
         budget: Budget | None = self.row(budget_key(customer, budget_id))
         if budget is None:
             return
         start = f"{budget_id}#"
-        for key, value in self._each(customer, SPENT, start + after):
+        kind = MARGIN if budget.terms.measure == MARGIN else SPENT
+        for key, value in self._each(customer, kind, start + after):
             if not key.startswith(start):
                 return
-            state = value_state(budget, cast(Spent, row_of(value)), at_ms)
+            state = value_state(budget, cast(Spent | MarginSum, row_of(value)), at_ms)
             if state is not None:
                 yield state
 
@@ -139,8 +147,12 @@ class LimitRows:
             after = page[-1][0]
 
 
-def _gone(state: LimitState) -> int:
-    return amount_of(state.used) + amount_of(state.held)
+def _rank(state: ValueState) -> int:
+    """The least one first."""
+    used = getattr(state, "used", None)
+    if used is None:
+        return amount_of(cast(MarginState, state).margin)
+    return -(amount_of(used) + amount_of(cast(LimitState, state).held))
 
 
 @dataclass(frozen=True, slots=True)
