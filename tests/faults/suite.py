@@ -1,6 +1,7 @@
 """A campaign: a seeded schedule of faults under load, then the verdict, then the report.
 
 One that fails keeps its folder, and says its seed, its schedule and the first thing that was wrong.
+Of a broker on a disk of its own, which is unmounted, it keeps the logs and the internal topics.
 """
 
 from __future__ import annotations
@@ -211,14 +212,27 @@ def campaign(
                 played.run(only)
         except (CampaignError, BrokerError, KafkaException) as failed:
             error = str(failed)
-    result = played.result()
-    result["error"] = error
+        result = {**played.result(), "error": error}
+        if home is not None and (error is not None or result["violations"]):
+            keep_brokers(home, folder / "kafka")  # the disk is gone in a moment
     if error is None and not result["violations"] and not keep:
         shutil.rmtree(folder)
         return result
     result["folder"] = str(folder)
     (folder / "result.json").write_text(json.dumps(result, indent=1), encoding="utf-8")
     return result
+
+
+def keep_brokers(home: Path, to: Path) -> None:
+    """Copy what tells why a broker answered as it did: its logs, and the topics in which it keeps
+    groups' offsets, transactions and metadata."""
+    for broker in home.glob("broker-*"):
+        kept = to / broker.name
+        kept.mkdir(parents=True)
+        for log in broker.glob("*.log*"):
+            shutil.copy2(log, kept)
+        for topic in broker.glob("data/__*-*"):
+            shutil.copytree(topic, kept / "data" / topic.name)
 
 
 def _small_disk(folder: Path, say: Callable[[str], None]) -> Tmpfs | None:
