@@ -238,6 +238,19 @@ def test_a_killed_broker_comes_back_with_its_data(kafka: LocalKafka) -> None:
     assert read(kafka.bootstrap, "survivors", 1) == [b"acknowledged"]
 
 
+def test_a_killed_broker_that_comes_back_leads_once_and_not_as_it_was(kafka: LocalKafka) -> None:
+    """Twice, it would load groups' offsets twice, and answer from a part of them."""
+    broker = kafka.broker(1)
+    broker.kill()
+    before = len(broker.log_path.read_text(encoding="utf-8"))
+    broker.restart()
+    said = broker.log_path.read_text(encoding="utf-8")[before:]
+    for number in range(4):
+        loading = f"Scheduling loading of metadata from __consumer_offsets-{number} "
+        assert said.count(loading) == 1
+    assert "DUPLICATE_BROKER_REGISTRATION" not in said
+
+
 def test_there_is_no_broker_2_of_1(kafka: LocalKafka) -> None:
     with pytest.raises(BrokerError, match="there is no broker 2: ids go from 1 to 1"):
         kafka.broker(2)

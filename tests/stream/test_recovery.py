@@ -8,8 +8,10 @@ import pytest
 from tests.support.desk import ENVIRONMENT, Desk, Settler
 
 from drawdown.events.catalogue import BALANCE_CHANGES, BALANCES, COMMANDS, USAGE_EVENTS
-from drawdown.stream.memory import KilledError
+from drawdown.stream.application import USAGE
+from drawdown.stream.memory import KilledError, MarkersDelayed
 from drawdown.stream.partition import partition_of
+from drawdown.stream.recovery import LOADING_S
 from drawdown.stream.store import MemoryStores, Positions, RocksStores, Stores, StoreUnusableError
 
 POINTS = ("produced", "offsets-sent", "committed", "stored")
@@ -111,19 +113,45 @@ def test_without_the_groups_offsets_the_journal_says_how_far_it_came() -> None:
     assert desk.kinds("acme") == ["grant", "debit"]
 
 
-def test_a_journal_ahead_of_the_groups_offsets_stops_the_partition() -> None:
-    desk = Desk(partitions=2)
+def group_behind_the_journal(desk: Desk) -> tuple[Settler, int]:
+    """A process started again, that is told older offsets of the group than it has committed, and
+    the partition of which."""
     settler = desk.start()
     desk.grant("acme", "10")
     desk.use("acme", input=1_000_000)
     desk.settle()
-    (home,) = {m.partition() for m in desk.records(BALANCE_CHANGES)}
+    home = partition_of(b"acme", desk.partitions)
     settler.kill()
-    desk.cluster._broker.group(desk.group).offsets[ENVIRONMENT.topic(USAGE_EVENTS), home or 0] = 0
+    desk.cluster._broker.group(desk.group).offsets[ENVIRONMENT.topic(USAGE_EVENTS), home] = 0
     again = desk.start("0", settler.stores)
+    for _ in range(60):
+        again.turn()
+    return again, home
+
+
+def test_a_journal_ahead_of_the_groups_offsets_stops_the_partition() -> None:
+    desk = Desk(partitions=2)
+    again, home = group_behind_the_journal(desk)
+    assert again.worker.stopped == {}
+    for _ in range(round(LOADING_S) + 1):
+        desk.pass_time(1.0)
+        again.turn()
     desk.settle()
     assert list(again.worker.stopped) == [home]
-    assert "cause-below-committed" in again.worker.stopped[home or 0]
+    assert "cause-below-committed" in again.worker.stopped[home]
+
+
+def test_a_group_whose_offsets_were_not_all_loaded_is_asked_again() -> None:
+    desk = Desk(partitions=2)
+    again, home = group_behind_the_journal(desk)
+    assert "caused by usage record 0, the group is at 0" in again.worker.recovering[home]
+    desk.cluster._broker.group(desk.group).offsets[ENVIRONMENT.topic(USAGE_EVENTS), home] = 1
+    desk.use("acme", input=500_000)
+    desk.settle()
+    assert again.worker.stopped == {}
+    assert desk.kinds("acme") == ["grant", "debit", "debit"]
+    assert desk.balance("acme") == "7"
+    assert desk.wrongs() == []
 
 
 def test_a_store_that_is_ahead_of_the_journal_is_set_aside_and_rebuilt() -> None:
@@ -237,6 +265,28 @@ def test_a_transaction_of_ours_that_a_broker_forgot_is_ended(point: str) -> None
     assert all(stable == end for _, stable, end in ends)
     assert {desk.balance(customer) for customer in ("acme", "bolt")} == {"8"}
     assert stored(again) == published(desk)
+
+
+def test_a_store_with_a_committed_transaction_that_a_broker_forgot_is_rebuilt() -> None:
+    desk = Desk(partitions=1)
+    settler = desk.start()
+    desk.grant("acme", "10")
+    desk.settle()
+    desk.use("acme", input=1_000_000)
+    desk.cluster.faults.before = lambda call, _: (
+        MarkersDelayed(60_000) if call == "commit_transaction" else None
+    )
+    while not settler.worker.stores[0].positions.inputs.get(USAGE):
+        settler.turn()
+    desk.cluster.faults.before = None
+    desk.cluster.forget_transaction(settler.worker._layout.transactional_id)
+    again = settler.restart()
+    desk.pass_time(20)
+    desk.settle()
+    assert desk.kinds("acme") == ["grant", "debit"]
+    assert desk.balance("acme") == "8"
+    assert stored(again) == published(desk)
+    assert desk.wrongs() == []
 
 
 def test_a_store_found_damaged_while_it_is_served_is_rebuilt(tmp_path: Path) -> None:

@@ -31,8 +31,9 @@ class Runtime:
         return cls(find_java(), fetch())
 
 
-def command(runtime: Runtime, options: Options, folder: Path) -> list[str]:
-    """Run the broker of `folder`, whose `server.properties` are written."""
+def command(runtime: Runtime, options: Options, folder: Path, name: str = "server") -> list[str]:
+    """Run the broker of `folder`, whose settings are written to `name`.properties; it logs to
+    `name`.log."""
     return [
         str(runtime.java.path),
         f"-Xms{min(256, options.heap_mib)}m",
@@ -45,13 +46,13 @@ def command(runtime: Runtime, options: Options, folder: Path) -> list[str]:
         "-Djava.net.preferIPv4Stack=true",
         f"-Djava.io.tmpdir={scratch(folder)}",
         f"-Dlog4j2.configurationFile={_LOG_CONFIGURATION}",
-        f"-Ddrawdown.log={folder / 'server.log'}",
+        f"-Ddrawdown.log={folder / f'{name}.log'}",
         *archive_args(runtime.java, runtime.class_path, options.jvm_args),
         *options.jvm_args,
         "-cp",
         os.pathsep.join(map(str, runtime.class_path)),
         "kafka.Kafka",
-        str(folder / "server.properties"),
+        str(folder / f"{name}.properties"),
     ]
 
 

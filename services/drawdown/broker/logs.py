@@ -16,7 +16,7 @@ _TEXT_LENGTH_MAX = 300
 def reason(server_log: Path, console: Path, since_bytes: int) -> str:
     """What went wrong, as the broker says it: the last exception or error in its log after the
     first `since_bytes` bytes, else the last line it printed."""
-    found = _last_error(_lines(server_log, since_bytes)) or _last_printed(_lines(console, 0))
+    found = _last_error(lines(server_log, since_bytes)) or _last_printed(lines(console, 0))
     return found[:_TEXT_LENGTH_MAX] or "it said nothing"
 
 
@@ -25,7 +25,8 @@ def size_bytes(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def _lines(path: Path, since_bytes: int) -> list[str]:
+def lines(path: Path, since_bytes: int) -> list[str]:
+    """What was written after the first `since_bytes` bytes; nothing where there is no file."""
     try:
         with path.open("rb") as file:
             # A log that is shorter than it was has been rolled over since.

@@ -13,6 +13,7 @@ MIB = 1 << 20
 RECORD_BYTES_MAX = 20 * MIB
 _BATCH_BYTES_MAX = RECORD_BYTES_MAX + MIB  # the limit is on the batch around the record
 _YEAR_MINUTES = 365 * 24 * 60
+_DAY_MS = 24 * 60 * 60 * 1000
 
 CLIENT, INTERNAL, CONTROLLER = "CLIENT", "INTERNAL", "CONTROLLER"
 
@@ -69,10 +70,10 @@ def server_properties(
         # after a week without members they would be gone, and a reader would not know where it was.
         "log.retention.ms": "-1",
         "offsets.retention.minutes": str(_YEAR_MINUTES),
-        # So long a killed broker counts as alive: of three, before another one leads its partitions
-        # (9 s by default); of one, before its own restart is let in. Not so short that a machine
-        # under load takes a live one for dead.
-        "broker.session.timeout.ms": "5000" if len(nodes) > 1 else "3000",
+        # So long a silent broker counts as alive: of three, before another one leads its partitions
+        # (9 s by default). A lone one that is taken for dead, because it stood still, would lead
+        # nothing for a moment and lose the markers of transactions; see `fence` for its restart.
+        "broker.session.timeout.ms": "5000" if len(nodes) > 1 else str(_DAY_MS),
         "broker.heartbeat.interval.ms": "500",
         # Sized for a machine that the broker shares with what it serves.
         "num.network.threads": "2",

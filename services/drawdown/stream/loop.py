@@ -415,12 +415,12 @@ class Worker:
     def _end_hanging(self) -> None:
         """End transactions of ours that a broker forgot.
 
-        A broker that was killed aborts what has timed out before it leads its partitions again, and
-        takes those without a leader for deleted ("likely deleted already and hence can be skipped",
-        seen with Kafka 4.3): the transaction counts as aborted, but its markers are never written,
-        so that readers stop there and the group's offsets stay pending, for ever. Another
-        transaction of the same producer writes them where it touches the same partitions. It is
-        aborted: what it touches them with is never seen.
+        A lone broker that was killed gives up the markers of transactions that end while its
+        partitions have no leader for a moment ("likely deleted already and hence can be skipped",
+        seen with Kafka 4.3): they count as ended, but readers stop there and the group's offsets
+        stay pending, for ever. Another transaction of the same producer writes the markers where it
+        touches the same partitions. It is aborted: what it touches them with is never seen. What
+        is ended so may have been committed; a store that has it is rebuilt (`recovery`).
         """
         reader = self._recoveries.reader
         hanging, reader.hanging = reader.hanging, set()

@@ -15,7 +15,7 @@ starve the others. The order is what makes it right:
    entry below the journal's end that was captured. Their identities come later, beside the serving
    (`identities`), unless the group's offsets are unknown: then all their causes are needed first.
 5. The folded rows were checked as they came (sequence, digests, before and after); every cause
-   must lie below the committed offsets.
+   must lie below the committed offsets. Where one does not, they are asked for again for a while.
 6. Serve, from the committed offsets on.
 """
 
@@ -46,6 +46,8 @@ from drawdown.stream.view import PartitionView, RowCache
 
 log = logging.getLogger("drawdown.recovery")
 
+LOADING_S: Final = 20.0
+"""How long a group's offsets may be answered from the part of them that is loaded."""
 HANGING_S: Final = 2.0
 """After it, what is waited for may be a transaction of ours that nobody will end."""
 TELL_S: Final = 10.0
@@ -244,6 +246,8 @@ class _Recovery(Task):
         self.finished = False
         self.restore: IdentityRestore | None = None
         """What reads in its place, where all identities have to come first."""
+        self._hung_at: int | None = None
+        """Where a transaction began in the journal that was open for so long that it was ended."""
         self._told_at = all_.clock.monotonic()
         self._work = self._run()
 
@@ -291,6 +295,12 @@ class _Recovery(Task):
             position = self.view.store.positions.journal
             if not low <= position <= end:
                 self._set_aside(f"it goes to entry {position}, the journal is {low} to {end}")
+                fresh = True
+            elif self._hung_at is not None and position > self._hung_at:
+                # It may have been answered as committed, and was aborted.
+                self._set_aside(
+                    f"it goes to entry {position}, and a transaction hung from {self._hung_at} on"
+                )
                 fresh = True
         if fresh and high > 0:  # 4
             yield from self._fetch(high)
@@ -355,6 +365,8 @@ class _Recovery(Task):
                 return high
             self.doing = f"an open transaction at {topic}[{partition}]@{end}, of {high}"
             next(patience)
+            if topic == all_.layout.journal and (topic, partition) in all_.reader.hanging:
+                self._hung_at = end
             yield False
 
     def _read_rows(self, journal_end: int, committed: Mapping[str, int]) -> Iterator[bool]:
@@ -426,11 +438,11 @@ class _Recovery(Task):
             )
             yield False
 
-    def _start_from(self, committed: dict[str, int]) -> Iterator[bool]:
+    def _start_from(self, committed: Mapping[str, int]) -> Iterator[bool]:
         assert self.view is not None
         positions = self.view.store.positions
+        committed = yield from self._not_behind(committed, positions.inputs)
         for name, offset in committed.items():
-            highest = positions.inputs.get(name, 0)
             if offset == NONE:
                 # The group's offsets are gone (it had no member for 7 days) or never were: the
                 # journal knows how far it came.
@@ -439,15 +451,35 @@ class _Recovery(Task):
                     f"asking for the beginning of {topic}",
                     partial(self._all.stable_end, topic, self.partition),
                 )
-                self.starts[name] = max(highest, low)
-            elif highest > offset:
-                raise RecoveryError(
-                    "cause-below-committed",
-                    f"partition {self.partition}: the journal has an entry caused by {name}"
-                    f" record {highest - 1}, the group is at {offset}",
-                )
+                self.starts[name] = max(positions.inputs.get(name, 0), low)
             else:
                 self.starts[name] = offset
+
+    def _not_behind(
+        self, committed: Mapping[str, int], journaled: Mapping[str, int]
+    ) -> Generator[bool, None, Mapping[str, int]]:
+        """The group's offsets, none of them behind what the journal has entries of. A coordinator
+        that is still loading them may answer from what it has so far: it is asked for a while."""
+        until = self._all.clock.monotonic() + LOADING_S
+        while True:
+            behind = [
+                f"the journal has an entry caused by {name} record {journaled[name] - 1}, the group"
+                f" is at {offset}"
+                for name, offset in committed.items()
+                if offset != NONE and journaled.get(name, 0) > offset
+            ]
+            if not behind:
+                return committed
+            said = f"partition {self.partition}: {'; '.join(behind)}"
+            if self._all.clock.monotonic() > until:
+                raise RecoveryError("cause-below-committed", said)
+            self.doing = said
+            yield False
+            committed = yield from self.asked(
+                f"asking again for the committed offsets: {said}",
+                lambda: self._lease.committed(self.partition, 0.5),
+                patience=self._patience(self._all.layout.usage),
+            )
 
 
 def _as_recovery_error(partition: int, error: Exception) -> Exception:

@@ -188,12 +188,15 @@ class Broker:
             txn.finish(self.stamp_ms)
 
     def forget(self, name: str) -> None:
-        """What Kafka may do to an open transaction when its broker is killed: take it for aborted,
-        and leave out the markers."""
+        """What Kafka may do to a transaction when its broker is killed: leave out the markers, of
+        one that is committed as of one that is open and taken for aborted."""
         transactional_id = self.transactional_ids[name]
         txn, transactional_id.open = transactional_id.open, None
         if txn is not None:
             txn.decide(committed=False)
+        else:
+            txn, transactional_id.finishing = transactional_id.finishing, None
+        if txn is not None:
             transactional_id.hanging.append(txn)
 
     def end_late(self, transactional_id: TransactionalId, epoch: int, committed: bool) -> None:

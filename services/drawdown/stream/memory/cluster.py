@@ -103,8 +103,8 @@ class MemoryCluster:
         self._broker.start()
 
     def forget_transaction(self, transactional_id: str) -> None:
-        """Leave the open transaction of a producer without an end, as Kafka may when the broker is
-        killed."""
+        """Leave the last transaction of a producer without an end, as Kafka may when the broker is
+        killed: the open one, or a committed one whose markers are still to come."""
         self._broker.forget(transactional_id)
 
     def set_clock(self, ahead_ms: int) -> None:

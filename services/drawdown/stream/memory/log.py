@@ -59,8 +59,9 @@ class Txn:
         self.settle()
 
     def end_where(self, other: Txn) -> None:
-        """End this transaction where another one of its producer ends."""
+        """End this transaction where another one of its producer ends, and as that one does."""
         for log in [log for log in self.logs if log in other.logs]:
+            self.status = other.status
             self.logs.remove(log)
             log.open.pop(self, None)
         for offsets in [offsets for offsets in self.offsets if offsets in other.offsets]:
