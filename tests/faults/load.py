@@ -36,6 +36,9 @@ LATE_S = 3.0
 """An answer may come that much after it, on a machine that does everything at once."""
 LATENESS = timedelta(days=35)
 RESENT_SHARE, POISON_SHARE = 0.1, 0.01
+RACE_HOLD_S = 86_400
+"""Of a race's holds: none expires in a campaign, so that what is made is what is held at once. Who
+got no answer asks again in the end."""
 RACES_AT_ONCE = 6
 """While nobody answers, no more are begun."""
 
@@ -328,7 +331,7 @@ class Load:
         if not said:
             return
         told = await asyncio.gather(
-            *(self.authorize(session, who, f"{who}-{n}", 600) for n in range(64))
+            *(self.authorize(session, who, f"{who}-{n}", RACE_HOLD_S) for n in range(64))
         )
         whole = all(told)
         allowed = sum(bool(one.get("allowed")) for one in told)
