@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -43,7 +44,7 @@ class Sandbox:
         self.asked: Counter[str] = Counter()
         self._before_answer = before_answer
         self._lock = threading.Lock()
-        self._server = ThreadingHTTPServer((host, port), _handler(self))
+        self._server = _Server((host, port), _handler(self))
         self._server.daemon_threads = True
         self.url = f"http://{host}:{self._server.server_address[1]}"
         self._thread = threading.Thread(
@@ -77,6 +78,13 @@ class Sandbox:
             self.silent[customer] -= silent
         self._before_answer(key)
         return None if silent else self.charges[key]
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A caller that is gone is what this is for; anything else is told."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 def _handler(sandbox: Sandbox) -> type[BaseHTTPRequestHandler]:
