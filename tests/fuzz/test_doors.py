@@ -8,6 +8,7 @@ is real: Kafka, settlement, the services, over HTTP.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -48,6 +49,11 @@ DOORS = [
     for name, _ in doors(document)
     if not name.endswith(ENDLESS)
 ]
+
+
+def filled(path: str) -> str:
+    """A door's path with an id for each that it takes: ada's, and things of hers."""
+    return re.sub(r"\{\w+\}", "x", path.replace("{customer}", "ada"))
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +99,7 @@ def test_no_door_opens_without_a_key(house: Live, service: str, method: str, pat
     for key in (*KEYS, b"Bearer " + b"x" * 4000):
         answer = house.anyone.request(
             method,
-            address + path.format(customer="ada", hold="h", subscription="s"),
+            address + filled(path),
             headers=[] if key is None else [(b"Authorization", key)],
             content=b"{",
         )
@@ -122,7 +128,7 @@ def test_poison_as_any_body_is_a_problem(house: Live, service: str, method: str,
     for name, value in corpus().items():
         answer = house.gateway.request(
             method,
-            path.format(customer="ada", hold="h", subscription="s"),
+            filled(path),
             content=value,
             headers={"Content-Type": "application/json", "Idempotency-Key": name},
         )
