@@ -16,7 +16,7 @@ from drawdown.events.base import PRINTABLE
 from drawdown.events.limit_states import BlockedScope, BudgetState
 from drawdown.events.limits import LimitState, MarginState
 from drawdown.query.answers import Customer, Where, json_of, where
-from drawdown.query.limits import LimitRows, TooManyValuesError
+from drawdown.query.limits import LimitRows, LostPlaceError, TooManyValuesError, place_of
 from drawdown.query.paging import LIMIT, Cursor, Limit, from_cursor, not_a_cursor, page
 from drawdown.query.replica import Replica
 from drawdown.web.app import caller_of
@@ -149,8 +149,11 @@ def add_limit_doors(app: FastAPI, replica: Replica, wallet_of: Callable[[str], b
             raise _unknown(customer, budget)
         stands = {"position": position}
         if order == "key":
-            found = rows.values(customer, budget, after, limit + 1, now_ms)
-            return page([(each.scope, each) for each in found], limit, stands)
+            try:
+                found = rows.values(customer, budget, after, limit + 1, now_ms)
+            except LostPlaceError:
+                raise not_a_cursor() from None
+            return page([(place_of(each.scope), each) for each in found], limit, stands)
         if not re.fullmatch("(?:[1-9][0-9]{0,5})?", after):
             raise not_a_cursor()
         try:
@@ -177,8 +180,12 @@ def add_limit_doors(app: FastAPI, replica: Replica, wallet_of: Callable[[str], b
         position = where(replica.position(customer))
         wallet_of(customer)
         after = from_cursor(cursor)
-        found = LimitRows(replica).blocks(customer, after, limit + 1, _now_ms())
-        return page(found, limit, {"position": position})
+        try:
+            found = LimitRows(replica).blocks(customer, after, limit + 1, _now_ms())
+        except LostPlaceError:
+            raise not_a_cursor() from None
+        placed = [(place_of(scope), each) for scope, each in found]
+        return page(placed, limit, {"position": position})
 
     # Last: its path takes whatever follows.
     @app.get(

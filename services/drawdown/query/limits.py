@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from itertools import islice
 from typing import Any, Final, Protocol, cast
 
@@ -45,6 +46,16 @@ VALUES_MAX: Final = 20_000
 
 ValueState = LimitState | MarginState
 """How a budget with `*` stands for one value: what is used of its cap, or the margin."""
+
+
+PLACE_BYTES_MAX: Final = 1_500
+"""A longer one would not fit into an address with all of it escaped."""
+LONG: Final = "#"
+"""Before a digest: the text of a scope has none."""
+
+
+class LostPlaceError(ValueError):
+    """The row that was to be read on behind is gone."""
 
 
 class TooManyValuesError(ValueError):
@@ -118,7 +129,7 @@ class LimitRows:
             return
         start = f"{budget_id}#"
         kind = MARGIN if budget.terms.measure == MARGIN else SPENT
-        for key, value in self._each(customer, kind, start + after):
+        for key, value in self._each(customer, kind, after, start):
             if not key.startswith(start):
                 return
             state = value_state(budget, cast(Spent | MarginSum, row_of(value)), at_ms)
@@ -141,10 +152,32 @@ class LimitRows:
                     break
         return blocked
 
-    def _each(self, customer: str, kind: str, after: str) -> Iterator[tuple[str, bytes]]:
+    def _each(
+        self, customer: str, kind: str, after: str, start: str = ""
+    ) -> Iterator[tuple[str, bytes]]:
+        """Rows of a kind by key, from behind the place `after` on, within those that begin with
+        `start`. Raises LostPlaceError."""
+        if not after.startswith(LONG):
+            yield from self._from(customer, kind, start + after)
+            return
+        rows = self._from(customer, kind, start)
+        for key, _ in rows:
+            if place_of(key.removeprefix(start)) == after:
+                yield from rows
+                return
+        raise LostPlaceError(f"no row of kind {kind!r} has this place any more")
+
+    def _from(self, customer: str, kind: str, after: str) -> Iterator[tuple[str, bytes]]:
         while page := self._rows.rows(customer, kind, after, STEP):
             yield from page
             after = page[-1][0]
+
+
+def place_of(scope: str) -> str:
+    """Where a scope stands, for who reads on behind it: its text, or of a long one a digest, for
+    which the rows are read from the first one on."""
+    value = scope.encode()
+    return scope if len(value) <= PLACE_BYTES_MAX else LONG + sha256(value).hexdigest()
 
 
 def _rank(state: ValueState) -> int:

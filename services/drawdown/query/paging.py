@@ -17,8 +17,9 @@ from drawdown.web.problems import ProblemError
 LIMIT: Final = 50
 LIMIT_MAX: Final = 100
 Limit = Annotated[int, QueryParameter(ge=1, le=LIMIT_MAX)]
-Cursor = Annotated[str, QueryParameter(max_length=16_384)]
-"""As long as a scope's text can make it."""
+Cursor = Annotated[str, QueryParameter(max_length=2_048)]
+"""As long as an id of 256 characters can make it; an address of 64 KB is refused before any door
+sees it."""
 
 
 def page(
