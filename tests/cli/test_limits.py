@@ -98,6 +98,27 @@ def test_at_the_cap_is_a_denial_that_says_which_budget(stack: Drawdown) -> None:
     assert stack.ok("authorize", "cap", "llm", *GPT_5, *asked).code == 0
 
 
+def test_margins_and_watches_are_drawn_beside_caps(stack: Drawdown) -> None:
+    stack.ok("grant", "thin", 100)
+    stack.ok("budget", "set", "thin", "floor", 20, "--measure", "margin")
+    stack.ok("budget", "set", "thin", "teams", 0, "team=*", "--measure", "margin", "--at-cap",
+             "alert")  # fmt: skip
+    stack.ok("budget", "set", "thin", "pace", 50, "key=*", "--times", 5)
+    use(stack, "thin", 2, "team=a", "key=k1")
+    stack.settled("thin", 5)
+
+    drawn = stack.ok("budgets", "thin").out
+    assert "floor  all use  margin at least 20 % a month  0.4: revenue 2 less cost 1.6" in drawn
+    assert "team=a  0.4: revenue 2 less cost 1.6, floor 0 %" in drawn
+    assert "each 50 USD a month, told at 5 times its usual hour" in drawn
+    assert (
+        "now      0.4: revenue 2 less cost 1.6" in stack.ok("budget", "show", "thin", "floor").out
+    )
+    assert "team=a  0.4: revenue 2" in stack.ok("budget", "show", "thin", "teams").out
+    wrong = stack("budget", "set", "thin", "pace", 50, "--times", 5, "--stretch", "minute")
+    assert (wrong.code, "--stretch: 'minute' is none of" in wrong.err) == (USAGE, True)
+
+
 def test_a_scope_is_blocked_and_unblocked(stack: Drawdown) -> None:
     stack.ok("grant", "leaky", 100)
     asked = ("authorize", "leaky", "llm", *GPT_5, "--dimension", "key=k1", "--amount", 1)

@@ -110,6 +110,7 @@ def check_requests(till: Till) -> None:
     terms: dict[str, Any] = {}
     outstanding: dict[str, str | None] = defaultdict(lambda: None)
     asked: dict[tuple[str, int], list[Decimal]] = defaultdict(list)
+    kinds: dict[str, str] = {}
     amounts: dict[str, Decimal] = {}
     paid: Counter[str] = Counter()
     granted: Counter[str] = Counter()
@@ -122,6 +123,12 @@ def check_requests(till: Till) -> None:
         match facts.change:
             case "set":
                 terms[asset] = facts.terms
+                if facts.terms is not None and facts.terms.caps is not None:
+                    kind = f"{asset} {facts.terms.caps.per} {facts.terms.caps.zone}"
+                    if kinds.get(asset, kind) != kind:  # another kind of period begins anew
+                        for known in [key for key in asked if key[0] == kind]:
+                            del asked[known]
+                    kinds[asset] = kind
             case "remove":
                 del terms[asset]
             case "request":
